@@ -1,0 +1,146 @@
+//! [`Error`]: what can happen to a wait, apart from what the system call said; and [`Rejected`], which gives back what was offered.
+
+use core::fmt;
+use rustix::io::Errno;
+
+/// Why an operation failed.
+///
+/// The first five are the poller's own words; everything the kernel said is [`Error::Os`]. Prints as users know it:
+///
+/// ```
+/// use netpoll::{Errno, Error};
+/// assert_eq!(Error::Closed.to_string(), "use of closed network connection");
+/// assert_eq!(Error::TimedOut.to_string(), "i/o timeout");
+/// assert_eq!(Error::Os(Errno::CONNREFUSED).to_string(), "connection refused");
+/// assert_eq!(Error::Os(Errno::from_raw_os_error(254)).to_string(), "os error 254");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A table of fixed capacity has no free slot. Nothing was done; what was offered comes back in a [`Rejected`].
+    Full,
+    /// The token or handler id is stale: closed, ended, or its poller is gone. Go's `ErrNetClosing`.
+    Closed,
+    /// The deadline of this direction has passed, and stays passed until it is set anew. Go's `ErrDeadlineExceeded`.
+    TimedOut,
+    /// The descriptor belongs to another handler.
+    NotOwner,
+    /// The kernel cannot say when this descriptor is ready (a regular file, a directory, `/dev/null`), or this direction was not opened.
+    NotPollable,
+    /// What a system call answered.
+    Os(Errno),
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Error {
+        Error::Os(errno)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Error::Full => "table is full",
+            Error::Closed => "use of closed network connection",
+            Error::TimedOut => "i/o timeout",
+            Error::NotOwner => "descriptor belongs to another handler",
+            Error::NotPollable => "not pollable",
+            Error::Os(errno) => match message(errno) {
+                Some(message) => message,
+                None => return write!(f, "os error {}", errno.raw_os_error()),
+            },
+        })
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// What `strerror` says, in the spelling that Go prints, for the errors that sockets, serial lines and epoll give.
+fn message(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::ACCESS => "permission denied",
+        Errno::ADDRINUSE => "address already in use",
+        Errno::ADDRNOTAVAIL => "cannot assign requested address",
+        Errno::AFNOSUPPORT => "address family not supported by protocol",
+        Errno::AGAIN => "resource temporarily unavailable",
+        Errno::ALREADY => "operation already in progress",
+        Errno::BADF => "bad file descriptor",
+        Errno::CONNABORTED => "software caused connection abort",
+        Errno::CONNREFUSED => "connection refused",
+        Errno::CONNRESET => "connection reset by peer",
+        Errno::EXIST => "file exists",
+        Errno::HOSTUNREACH => "no route to host",
+        Errno::INTR => "interrupted system call",
+        Errno::INVAL => "invalid argument",
+        Errno::IO => "input/output error",
+        Errno::MFILE => "too many open files",
+        Errno::MSGSIZE => "message too long",
+        Errno::NETDOWN => "network is down",
+        Errno::NETUNREACH => "network is unreachable",
+        Errno::NFILE => "too many open files in system",
+        Errno::NOBUFS => "no buffer space available",
+        Errno::NODEV => "no such device",
+        Errno::NOENT => "no such file or directory",
+        Errno::NOMEM => "cannot allocate memory",
+        Errno::NOSPC => "no space left on device",
+        Errno::NOTCONN => "transport endpoint is not connected",
+        Errno::NOTSOCK => "socket operation on non-socket",
+        Errno::NXIO => "no such device or address",
+        Errno::PERM => "operation not permitted",
+        Errno::PIPE => "broken pipe",
+        Errno::TIMEDOUT => "connection timed out",
+        _ => return None,
+    })
+}
+
+/// An offer that was not taken: what was offered, untouched, and why.
+///
+/// `?` turns it into its [`Error`] and drops the value (which closes a descriptor).
+///
+/// ```no_run
+/// # fn f(io: &mut netpoll::Io<'_>, fd: netpoll::OwnedFd) -> Result<(), netpoll::Error> {
+/// use netpoll::{Error, Interest};
+/// match io.open(fd, Interest::default()) {
+///     Ok(token) => { /* the poller owns the descriptor */ }
+///     Err(rejected) if rejected.error == Error::NotPollable => { let file = rejected.value; /* still ours */ }
+///     Err(rejected) => return Err(rejected.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Rejected<T> {
+    /// What was offered.
+    pub value: T,
+    /// Why it was not taken.
+    pub error: Error,
+}
+
+impl<T> Rejected<T> {
+    pub(crate) fn new(value: T, error: impl Into<Error>) -> Rejected<T> {
+        Rejected { value, error: error.into() }
+    }
+
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Rejected<U> {
+        Rejected { value: f(self.value), error: self.error }
+    }
+}
+
+impl<T> From<Rejected<T>> for Error {
+    fn from(rejected: Rejected<T>) -> Error {
+        rejected.error
+    }
+}
+
+impl<T> fmt::Debug for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T> core::error::Error for Rejected<T> {}

@@ -1,0 +1,97 @@
+//! [`Direction`] and [`Interest`]: which gates a descriptor has, and how it is registered.
+
+use core::fmt;
+use core::ops::{BitOr, BitOrAssign};
+
+/// Which gate of a descriptor: each direction has its own readiness and its own waiter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// Data, a new connection, or the end of the stream. Go's `rg`.
+    Read,
+    /// Room for data, or an established connection. Go's `wg`.
+    Write,
+    /// Exceptional conditions (`EPOLLPRI`): urgent TCP data, a sysfs GPIO edge. Obeys the read deadline.
+    Priority,
+}
+
+/// Which directions to open, and how to register; chosen once, when a descriptor is opened.
+///
+/// Registration is always edge-triggered and lasts until the descriptor is closed. Errors and hang-ups are reported whatever is chosen, and open
+/// every gate there is.
+///
+/// ```
+/// use netpoll::Interest;
+/// assert_eq!(Interest::default(), Interest::READ | Interest::WRITE);
+/// assert!(Interest::default().contains(Interest::WRITE));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Interest(u8);
+
+impl Interest {
+    /// Open the read gate.
+    pub const READ: Interest = Interest(1);
+    /// Open the write gate.
+    pub const WRITE: Interest = Interest(1 << 1);
+    /// Open the priority gate. Never implies [`READ`](Interest::READ): a sysfs GPIO file wants this one alone.
+    pub const PRIORITY: Interest = Interest(1 << 2);
+    /// Of several pollers that wait for the same descriptor wake one (`EPOLLEXCLUSIVE`, Linux 4.5); the peer's half-close is then not told apart from
+    /// data. Ignored where a system has no such thing.
+    pub const EXCLUSIVE: Interest = Interest(1 << 3);
+    /// Keep the machine from suspending while an event of this descriptor is being handled (`EPOLLWAKEUP`, needs `CAP_BLOCK_SUSPEND`, without
+    /// which the kernel ignores it).
+    pub const WAKEUP: Interest = Interest(1 << 4);
+    /// The socket is still connecting: its write gate starts idle instead of ready, so that the first write waits for the connection.
+    pub const CONNECTING: Interest = Interest(1 << 5);
+
+    /// Whether all of `other` is chosen.
+    pub const fn contains(self, other: Interest) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both choices.
+    pub const fn union(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
+}
+
+impl Default for Interest {
+    /// Reading and writing.
+    fn default() -> Interest {
+        Interest::READ | Interest::WRITE
+    }
+}
+
+impl BitOr for Interest {
+    type Output = Interest;
+
+    fn bitor(self, other: Interest) -> Interest {
+        self.union(other)
+    }
+}
+
+impl BitOrAssign for Interest {
+    fn bitor_assign(&mut self, other: Interest) {
+        *self = self.union(other);
+    }
+}
+
+impl fmt::Debug for Interest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [(Interest, &str); 6] = [
+            (Interest::READ, "READ"),
+            (Interest::WRITE, "WRITE"),
+            (Interest::PRIORITY, "PRIORITY"),
+            (Interest::EXCLUSIVE, "EXCLUSIVE"),
+            (Interest::WAKEUP, "WAKEUP"),
+            (Interest::CONNECTING, "CONNECTING"),
+        ];
+        let mut separator = "";
+        for (interest, name) in NAMES {
+            if self.contains(interest) {
+                write!(f, "{separator}{name}")?;
+                separator = " | ";
+            }
+        }
+        Ok(())
+    }
+}

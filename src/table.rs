@@ -1,0 +1,884 @@
+//! The [`PollDesc`] table and its gates; pure: generic over the descriptor type, no system call.
+//!
+//! Most programs never name anything of this module: [`Io`](crate::Io) is the way in. It is public so that it can be fuzzed,
+//! model-checked and read by itself.
+//!
+//! # A gate
+//!
+//! ```text
+//!                 an edge                     an edge: the waiter is run
+//!        ┌──────────────────────▶ Ready ◀──────────────────────────┐
+//!        │                       │     ▲                           │
+//!        │   the call says EAGAIN│     │ the call says anything    │
+//!      Idle                      │     │ else: stays               │
+//!      ▲ ▲                       ▼     └───┘                       │
+//!      │ └──────────────────── Waiting(w) ─────────────────────────┘
+//!      │      deadline passes: w is run │ ▲
+//!      │      unwait, give: w is not    │ │ an operation while not Ready
+//!      └────────────────────────────────┘ └── (no system call)
+//! ```
+
+use core::fmt;
+
+use crate::error::{Error, Rejected};
+use crate::interest::{Direction, Interest};
+use crate::readiness::Readiness;
+use crate::storage::Slots;
+use crate::time::{Deadline, Instant};
+use crate::token::Token;
+use core::num::NonZeroU32;
+
+/// Who is to be run when a wait ends: an opaque number that the poller hands back, a handler's place or a task of a runtime.
+///
+/// ```
+/// use netpoll::Waiter;
+/// assert_eq!(Waiter::new(7).get(), 7);
+/// ```
+// Bytes, not a u32: a `Gate` then takes five bytes instead of eight, and a `PollDesc` with three of them fits one cache line.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Waiter([u8; 4]);
+
+impl Waiter {
+    /// The waiter with this number.
+    #[inline]
+    pub const fn new(number: u32) -> Waiter {
+        Waiter(number.to_ne_bytes())
+    }
+
+    /// Its number.
+    #[inline]
+    pub const fn get(self) -> u32 {
+        u32::from_ne_bytes(self.0)
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Waiter({})", self.get())
+    }
+}
+
+/// What is known of one direction of a descriptor: Go's `rg` and `wg` (`runtime/netpoll.go`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gate {
+    /// This direction was not opened.
+    Unopened,
+    /// The last call said `EAGAIN`; the next operation makes no system call.
+    Idle,
+    /// There may be something; the next operation makes its system call. Go's `pdReady`.
+    Ready,
+    /// As `Idle`, and this waiter is run when the next edge, deadline or close comes. Go's pointer to a `G`.
+    Waiting(Waiter),
+}
+
+impl Gate {
+    /// An edge came.
+    #[inline]
+    fn open(&mut self) -> Option<Waiter> {
+        match core::mem::replace(self, Gate::Ready) {
+            Gate::Waiting(waiter) => Some(waiter),
+            Gate::Unopened => {
+                *self = Gate::Unopened;
+                None
+            }
+            Gate::Idle | Gate::Ready => None,
+        }
+    }
+
+    /// The wait ends without readiness.
+    fn interrupt(&mut self) -> Option<Waiter> {
+        match *self {
+            Gate::Waiting(waiter) => {
+                *self = Gate::Idle;
+                Some(waiter)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One run of one handler, for which each direction of each of its descriptors has a budget of system calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// Tells this run from others; may wrap.
+    pub run: u16,
+    /// How many calls each direction gets.
+    pub budget: u8,
+}
+
+/// What an operation has to do: the answer of [`PollDesc::prepare`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Make the system call, then tell [`PollDesc::blocked`] if it said `EAGAIN`.
+    Call,
+    /// Nothing is ready: the waiter is noted.
+    Wait,
+    /// This direction's budget is spent: come back in the next round, readiness is kept.
+    Yield,
+    /// Answer this error.
+    Fail(Error),
+}
+
+const NIL: u32 = u32::MAX;
+
+/// Whom a descriptor belongs to.
+pub(crate) type Owner = u32;
+
+/// The owner of descriptors that are opened on a bare poller: any waiter may use them.
+pub(crate) const NOBODY: Owner = u32::MAX;
+
+/// What the poller knows of one descriptor; owns it. One cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct PollDesc<F> {
+    deadlines: [Deadline; 2],
+    fd: Option<F>,
+    /// Of this use; a vacant slot has that of its next use.
+    generation: u32,
+    owner: Owner,
+    /// Links of the list of its owner's descriptors; a vacant slot's `next` is the free list's, a closing one's the closing list's.
+    next: u32,
+    previous: u32,
+    gates: [Gate; 3],
+    /// Everything but plain readiness that the kernel ever reported.
+    trouble: Readiness,
+    run: u16,
+    spent: [u8; 3],
+}
+
+static_assertions::const_assert!(core::mem::size_of::<PollDesc<rustix::fd::OwnedFd>>() <= 64);
+
+impl<F> PollDesc<F> {
+    const VACANT: PollDesc<F> = PollDesc {
+        deadlines: [Deadline::NONE; 2],
+        fd: None,
+        generation: 1,
+        owner: NOBODY,
+        next: NIL,
+        previous: NIL,
+        gates: [Gate::Unopened; 3],
+        trouble: Readiness::EMPTY,
+        run: 0,
+        spent: [0; 3],
+    };
+
+    /// The descriptor.
+    #[inline]
+    pub fn fd(&self) -> Option<&F> {
+        self.fd.as_ref()
+    }
+
+    /// The gate of `direction`.
+    pub fn gate(&self, direction: Direction) -> Gate {
+        self.gates[direction as usize]
+    }
+
+    /// Whether nothing but plain readiness was ever reported: then a short read of a TCP stream has emptied it.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.trouble.is_empty()
+    }
+
+    #[inline]
+    fn deadline(&self, direction: Direction) -> Deadline {
+        let [read, write] = self.deadlines;
+        if matches!(direction, Direction::Write) { write } else { read }
+    }
+
+    /// What stands before a system call: Go's `pollReset` and the first half of `pollWait`. The order is Go's: a passed deadline wins over data.
+    #[inline]
+    pub fn prepare(&mut self, direction: Direction, waiter: Waiter, turn: Option<Turn>) -> Step {
+        if self.deadline(direction).is_passed() {
+            return Step::Fail(Error::TimedOut);
+        }
+        let gate = &mut self.gates[direction as usize];
+        match gate {
+            Gate::Ready => {}
+            Gate::Unopened => return Step::Fail(Error::NotPollable),
+            Gate::Idle | Gate::Waiting(_) => {
+                *gate = Gate::Waiting(waiter);
+                return Step::Wait;
+            }
+        }
+        if let Some(turn) = turn {
+            if self.run != turn.run {
+                self.run = turn.run;
+                self.spent = [0; 3];
+            }
+            let spent = &mut self.spent[direction as usize];
+            if *spent >= turn.budget {
+                return Step::Yield;
+            }
+            *spent += 1;
+        }
+        Step::Call
+    }
+
+    /// The call said `EAGAIN`: `waiter` waits for the next edge.
+    #[inline]
+    pub fn blocked(&mut self, direction: Direction, waiter: Waiter) {
+        self.gates[direction as usize] = Gate::Waiting(waiter);
+    }
+
+    /// The next call would say `EAGAIN`: forgets the readiness, nobody waits.
+    #[inline]
+    pub fn clear_ready(&mut self, direction: Direction) {
+        let gate = &mut self.gates[direction as usize];
+        if *gate == Gate::Ready {
+            *gate = Gate::Idle;
+        }
+    }
+
+    /// Withdraws a wait; readiness is not touched.
+    pub fn unwait(&mut self, direction: Direction) {
+        self.gates[direction as usize].interrupt();
+    }
+
+    /// Whether any direction has a waiter.
+    pub fn is_waited_for(&self) -> bool {
+        self.gates.iter().any(|gate| matches!(gate, Gate::Waiting(_)))
+    }
+
+    /// Sets the deadline of reading (with priority) or writing. Says when the slot has to be looked at, if it has to be.
+    pub fn set_deadline(&mut self, direction: Direction, at: Option<Instant>, now: Instant) -> Option<Instant> {
+        let deadline = at.map_or(Deadline::NONE, |at| Deadline::at(at, now));
+        let [read, write] = &mut self.deadlines;
+        *(if matches!(direction, Direction::Write) { write } else { read }) = deadline;
+        // Who waits already is run at the next look, also for a deadline that has passed.
+        if deadline.is_passed() && self.is_waited_for() { Some(now) } else { deadline.ahead() }
+    }
+
+    /// Whom the kernel's edge wakes.
+    #[inline]
+    fn edge(&mut self, readiness: Readiness, mut each: impl FnMut(Waiter)) {
+        self.trouble |= readiness & Readiness::TROUBLE;
+        let [read, write, priority] = &mut self.gates;
+        let reader = if readiness.wakes_reader() { read.open() } else { None };
+        let writer = if readiness.wakes_writer() { write.open() } else { None };
+        if let Some(waiter) = reader {
+            each(waiter);
+        }
+        if let Some(waiter) = writer
+            && writer != reader
+        {
+            each(waiter);
+        }
+        if readiness.wakes_priority()
+            && let Some(waiter) = priority.open()
+        {
+            each(waiter);
+        }
+    }
+
+    /// Lets deadlines pass and ends the waits under them. Says when to look again.
+    fn expire(&mut self, now: Instant, mut each: impl FnMut(Waiter)) -> Option<Instant> {
+        let [read, write] = &mut self.deadlines;
+        read.advance(now);
+        write.advance(now);
+        let [read_gate, write_gate, priority_gate] = &mut self.gates;
+        if read.is_passed() {
+            read_gate.interrupt().into_iter().chain(priority_gate.interrupt()).for_each(&mut each);
+        }
+        if write.is_passed() {
+            write_gate.interrupt().into_iter().for_each(each);
+        }
+        match (read.ahead(), write.ahead()) {
+            (Some(read), Some(write)) => Some(read.min(write)),
+            (read, write) => read.or(write),
+        }
+    }
+}
+
+/// The part of a table that is not its slots.
+#[derive(Debug)]
+pub(crate) struct TableState {
+    free_head: u32,
+    free_tail: u32,
+    closing: u32,
+    len: u32,
+    retired: u32,
+}
+
+impl TableState {
+    pub(crate) const fn new() -> TableState {
+        TableState { free_head: NIL, free_tail: NIL, closing: NIL, len: 0, retired: 0 }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub(crate) fn retired(&self) -> u32 {
+        self.retired
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing != NIL
+    }
+}
+
+/// The descriptor table: Go's `pollCache`, of fixed capacity. Slots are reused in the order in which they became free, each with a new generation.
+///
+/// ```
+/// use netpoll::table::{Gate, TableStorage};
+/// use netpoll::{Direction, Error, Interest, Readiness, Waiter};
+/// let mut storage = TableStorage::<&str, 1>::new();
+/// let mut table = storage.lend();
+/// let token = table.insert("tty", Interest::READ).unwrap();
+/// assert_eq!(table.insert("can", Interest::READ).unwrap_err().value, "can"); // full: given back
+///
+/// let tty = table.get_mut(token).unwrap();
+/// tty.blocked(Direction::Read, Waiter::new(5)); // the call said EAGAIN
+/// let mut run = Vec::new();
+/// table.edge(token.to_u64(), Readiness::READ, |waiter| run.push(waiter));
+/// assert_eq!(run, [Waiter::new(5)]);
+/// assert_eq!(table.get_mut(token).unwrap().gate(Direction::Read), Gate::Ready);
+///
+/// assert_eq!(table.remove(token), Ok("tty"));
+/// assert_eq!(table.remove(token), Err(Error::Closed));
+/// ```
+#[derive(Debug)]
+pub struct Table<'a, F> {
+    state: &'a mut TableState,
+    slots: Slots<'a, PollDesc<F>>,
+}
+
+impl<'a, F> Table<'a, F> {
+    #[inline]
+    pub(crate) fn new(state: &'a mut TableState, slots: Slots<'a, PollDesc<F>>) -> Table<'a, F> {
+        Table { state, slots }
+    }
+
+    /// How many slots there are, retired ones included.
+    pub fn capacity(&self) -> usize {
+        self.slots.capacity().min(Token::RESERVED_INDEX as usize)
+    }
+
+    /// How many descriptors are open.
+    pub fn len(&self) -> usize {
+        self.state.len as usize
+    }
+
+    /// Whether no descriptor is open.
+    pub fn is_empty(&self) -> bool {
+        self.state.len == 0
+    }
+
+    /// How many slots have used up their generations and are not used again.
+    pub fn retired(&self) -> usize {
+        self.state.retired as usize
+    }
+
+    /// Whether [`insert`](Table::insert) would find a slot.
+    pub fn has_room(&self) -> bool {
+        self.state.free_head != NIL || self.slots.len() < self.capacity()
+    }
+
+    /// Takes a descriptor. Its gates start `Ready`, the write gate of a connecting socket `Idle`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`], with the descriptor.
+    pub fn insert(&mut self, fd: F, interest: Interest) -> Result<Token, Rejected<F>> {
+        self.insert_for(NOBODY, &mut NIL.clone(), fd, interest)
+    }
+
+    /// Takes a descriptor for `owner`, whose list of descriptors begins at `owned`.
+    pub(crate) fn insert_for(&mut self, owner: Owner, owned: &mut u32, fd: F, interest: Interest) -> Result<Token, Rejected<F>> {
+        let index = match self.state.free_head {
+            NIL => {
+                let index = self.slots.len();
+                if index >= self.capacity() || self.slots.push(PollDesc::VACANT).is_err() {
+                    return Err(Rejected::new(fd, Error::Full));
+                }
+                index as u32
+            }
+            index => index,
+        };
+        let Some(desc) = self.slots.get_mut(index) else { return Err(Rejected::new(fd, Error::Full)) };
+        let Some(generation) = NonZeroU32::new(desc.generation) else { return Err(Rejected::new(fd, Error::Full)) };
+        if self.state.free_head == index {
+            self.state.free_head = desc.next;
+            if self.state.free_head == NIL {
+                self.state.free_tail = NIL;
+            }
+        }
+        let gate = |direction, start| if interest.contains(direction) { start } else { Gate::Unopened };
+        let write_start = if interest.contains(Interest::CONNECTING) { Gate::Idle } else { Gate::Ready };
+        *desc = PollDesc {
+            fd: Some(fd),
+            generation: generation.get(),
+            gates: [
+                gate(Interest::READ, Gate::Ready),
+                gate(Interest::WRITE, write_start),
+                // Nothing exceptional is there until the kernel says so: its own calls (lseek + read, MSG_OOB) do not say EAGAIN.
+                gate(Interest::PRIORITY, Gate::Idle),
+            ],
+            ..PollDesc::VACANT
+        };
+        self.state.len += 1;
+        self.link(index, owner, owned);
+        Ok(Token::new(index, generation))
+    }
+
+    /// The descriptor that `token` names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if it was removed.
+    #[inline]
+    pub fn get(&self, token: Token) -> Result<&PollDesc<F>, Error> {
+        match self.slots.get(token.index()) {
+            Some(desc) if desc.generation == token.generation() && desc.fd.is_some() => Ok(desc),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// As [`get`](Table::get), to be changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if it was removed.
+    #[inline]
+    pub fn get_mut(&mut self, token: Token) -> Result<&mut PollDesc<F>, Error> {
+        match self.slots.get_mut(token.index()) {
+            Some(desc) if desc.generation == token.generation() && desc.fd.is_some() => Ok(desc),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// As [`get_mut`](Table::get_mut), for its owner only.
+    #[inline]
+    pub(crate) fn get_owned(self, token: Token, owner: Owner) -> Result<&'a mut PollDesc<F>, Error> {
+        let slots = match self.slots {
+            Slots::Lent(vec) => vec.as_mut_slice(),
+            #[cfg(feature = "alloc")]
+            Slots::Boxed(vec) => vec.as_mut_slice(),
+        };
+        match slots.get_mut(token.index() as usize) {
+            Some(desc) if desc.generation == token.generation() && desc.fd.is_some() => {
+                if desc.owner == owner {
+                    Ok(desc)
+                } else {
+                    Err(Error::NotOwner)
+                }
+            }
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Gives the descriptor back and makes its token stale. Who waits for it comes out of [`take_closing`](Table::take_closing).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if it was removed before.
+    pub fn remove(&mut self, token: Token) -> Result<F, Error> {
+        self.get(token)?;
+        self.remove_at(token.index(), &mut NIL.clone(), None).ok_or(Error::Closed)
+    }
+
+    /// As [`remove`](Table::remove), by place; waits of `by` itself are withdrawn.
+    pub(crate) fn remove_at(&mut self, index: u32, owned: &mut u32, by: Option<Waiter>) -> Option<F> {
+        let fd = self.slots.get_mut(index)?.fd.take()?;
+        self.unlink(index, owned);
+        self.state.len -= 1;
+        let desc = self.slots.get_mut(index)?;
+        desc.deadlines = [Deadline::NONE; 2];
+        for gate in &mut desc.gates {
+            match gate {
+                Gate::Waiting(waiter) if Some(*waiter) != by => {}
+                _ => *gate = Gate::Unopened,
+            }
+        }
+        if desc.is_waited_for() {
+            // The slot is free only when its waiters have been handed out.
+            desc.next = self.state.closing;
+            // From now on a token of this use is stale, and an edge finds no such generation.
+            desc.generation = desc.generation.wrapping_add(1);
+            self.state.closing = index;
+        } else {
+            desc.generation = desc.generation.wrapping_add(1);
+            self.free(index);
+        }
+        Some(fd)
+    }
+
+    /// Hands out who waited for a descriptor that was removed, and frees its slot.
+    pub fn take_closing(&mut self, mut each: impl FnMut(Waiter)) {
+        while let Some(desc) = self.slots.get_mut(self.state.closing) {
+            let index = core::mem::replace(&mut self.state.closing, desc.next);
+            for gate in core::mem::replace(&mut desc.gates, [Gate::Unopened; 3]) {
+                if let Gate::Waiting(waiter) = gate {
+                    each(waiter);
+                }
+            }
+            self.free(index);
+        }
+    }
+
+    /// The kernel said something about the use of a slot that `bits` name. Hands out who is to be run; says whether that use is still there.
+    #[inline]
+    pub fn edge(&mut self, bits: u64, readiness: Readiness, each: impl FnMut(Waiter)) -> bool {
+        match self.slots.get_mut(bits as u32) {
+            Some(desc) if desc.generation == (bits >> 32) as u32 && desc.fd.is_some() => {
+                desc.edge(readiness, each);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Lets the deadlines of a slot pass and hands out who waited under them. Says when the slot has to be looked at again.
+    pub fn expire(&mut self, index: u32, now: Instant, each: impl FnMut(Waiter)) -> Option<Instant> {
+        self.slots.get_mut(index)?.expire(now, each)
+    }
+
+    /// Gives a descriptor to another owner: its waits end.
+    pub(crate) fn give(&mut self, token: Token, owned: &mut u32, to: Owner, to_owned: &mut u32) {
+        let index = token.index();
+        if let Some(desc) = self.slots.get_mut(index) {
+            for gate in &mut desc.gates {
+                gate.interrupt();
+            }
+            self.unlink(index, owned);
+            self.link(index, to, to_owned);
+        }
+    }
+
+    /// The descriptors in the list that begins at `owned`.
+    pub(crate) fn owned(&self, owned: u32) -> impl Iterator<Item = (u32, &PollDesc<F>)> {
+        let mut next = owned;
+        core::iter::from_fn(move || {
+            let desc = self.slots.get(next)?;
+            Some((core::mem::replace(&mut next, desc.next), desc))
+        })
+    }
+
+    /// A descriptor that belongs to `owner`, found by looking at all of them: for an owner whose list was lost to a panic.
+    pub(crate) fn find_owned_by(&self, owner: Owner) -> Option<u32> {
+        self.slots.as_slice().iter().position(|desc| desc.fd.is_some() && desc.owner == owner).map(|index| index as u32)
+    }
+
+    /// Drops all descriptors and forgets everything.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        *self.state = TableState::new();
+    }
+
+    fn link(&mut self, index: u32, owner: Owner, owned: &mut u32) {
+        let next = if owner == NOBODY { NIL } else { core::mem::replace(owned, index) };
+        if let Some(next) = self.slots.get_mut(next) {
+            next.previous = index;
+        }
+        if let Some(desc) = self.slots.get_mut(index) {
+            desc.owner = owner;
+            desc.next = next;
+            desc.previous = NIL;
+        }
+    }
+
+    fn unlink(&mut self, index: u32, owned: &mut u32) {
+        let Some(desc) = self.slots.get_mut(index) else { return };
+        let (next, previous) = (desc.next, desc.previous);
+        if let Some(next) = self.slots.get_mut(next) {
+            next.previous = previous;
+        }
+        match self.slots.get_mut(previous) {
+            Some(previous) => previous.next = next,
+            None if *owned == index => *owned = next,
+            None => {}
+        }
+    }
+
+    /// Puts a slot whose generation has moved on at the tail of the free list, or retires it when its generations are used up.
+    fn free(&mut self, index: u32) {
+        let Some(desc) = self.slots.get_mut(index) else { return };
+        desc.next = NIL;
+        desc.owner = NOBODY;
+        if desc.generation == 0 {
+            self.state.retired += 1;
+            return;
+        }
+        match self.slots.get_mut(self.state.free_tail) {
+            Some(tail) => tail.next = index,
+            None => self.state.free_head = index,
+        }
+        self.state.free_tail = index;
+    }
+}
+
+/// Room for a [`Table`] of `N` descriptors, to be lent.
+#[derive(Debug)]
+pub struct TableStorage<F, const N: usize> {
+    state: TableState,
+    slots: heapless::Vec<PollDesc<F>, N>,
+}
+
+impl<F, const N: usize> TableStorage<F, N> {
+    /// An empty table.
+    pub const fn new() -> TableStorage<F, N> {
+        TableStorage { state: TableState::new(), slots: heapless::Vec::new() }
+    }
+
+    /// The table.
+    pub fn lend(&mut self) -> Table<'_, F> {
+        Table::new(&mut self.state, Slots::Lent(&mut self.slots))
+    }
+}
+
+impl<F, const N: usize> Default for TableStorage<F, N> {
+    fn default() -> TableStorage<F, N> {
+        TableStorage::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    const W: Waiter = Waiter::new(1);
+
+    fn woken(table: &mut Table<'_, u32>, token: Token, readiness: Readiness) -> Vec<u32> {
+        let mut run = Vec::new();
+        assert!(table.edge(token.to_u64(), readiness, |waiter| run.push(waiter.get())));
+        run
+    }
+
+    #[test]
+    fn sticky_ready_before_wait() {
+        let mut storage = TableStorage::<u32, 2>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        let desc = table.get_mut(token).unwrap();
+        assert_eq!(desc.prepare(Direction::Read, W, None), Step::Call);
+        desc.blocked(Direction::Read, W);
+        desc.unwait(Direction::Read);
+        assert_eq!(woken(&mut table, token, Readiness::READ), []);
+        assert_eq!(table.get_mut(token).unwrap().prepare(Direction::Read, W, None), Step::Call);
+    }
+
+    #[test]
+    fn idle_gate_makes_no_call() {
+        let mut storage = TableStorage::<u32, 2>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        let desc = table.get_mut(token).unwrap();
+        desc.clear_ready(Direction::Read);
+        assert_eq!(desc.prepare(Direction::Read, W, None), Step::Wait);
+        assert_eq!(desc.gate(Direction::Read), Gate::Waiting(W));
+        assert_eq!(desc.gate(Direction::Write), Gate::Ready);
+        assert_eq!(woken(&mut table, token, Readiness::READ), [1]);
+    }
+
+    #[test]
+    fn err_and_hup_wake_both_and_rdhup_the_reader() {
+        let mut storage = TableStorage::<u32, 2>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        for (readiness, expected) in [
+            (Readiness::ERROR, &[1, 2][..]),
+            (Readiness::HUP, &[1, 2]),
+            (Readiness::READ_CLOSED, &[1]),
+            (Readiness::WRITE, &[2]),
+            (Readiness::PRIORITY, &[]),
+        ] {
+            let desc = table.get_mut(token).unwrap();
+            desc.blocked(Direction::Read, Waiter::new(1));
+            desc.blocked(Direction::Write, Waiter::new(2));
+            assert_eq!(woken(&mut table, token, readiness), expected, "{readiness:?}");
+        }
+    }
+
+    #[test]
+    fn one_waiter_for_both_directions_comes_out_once() {
+        let mut storage = TableStorage::<u32, 2>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        let desc = table.get_mut(token).unwrap();
+        desc.blocked(Direction::Read, W);
+        desc.blocked(Direction::Write, W);
+        assert_eq!(woken(&mut table, token, Readiness::READ | Readiness::WRITE), [1]);
+    }
+
+    #[test]
+    fn unopened_direction_is_an_error_and_never_woken() {
+        let mut storage = TableStorage::<u32, 2>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::READ).unwrap();
+        let desc = table.get_mut(token).unwrap();
+        assert_eq!(desc.prepare(Direction::Write, W, None), Step::Fail(Error::NotPollable));
+        woken(&mut table, token, Readiness::HUP);
+        assert_eq!(table.get_mut(token).unwrap().gate(Direction::Write), Gate::Unopened);
+    }
+
+    #[test]
+    fn stale_edge_is_dropped_also_for_err_and_hup() {
+        let mut storage = TableStorage::<u32, 1>::new();
+        let mut table = storage.lend();
+        let old = table.insert(3, Interest::default()).unwrap();
+        table.remove(old).unwrap();
+        let vacant = table.edge(old.to_u64(), Readiness::ERROR | Readiness::HUP, |_| unreachable!());
+        assert!(!vacant);
+        let new = table.insert(4, Interest::default()).unwrap();
+        assert_eq!(new.index(), old.index());
+        table.get_mut(new).unwrap().blocked(Direction::Read, W);
+        assert!(!table.edge(old.to_u64(), Readiness::READ | Readiness::HUP, |_| unreachable!()));
+        assert_eq!(table.get(old).err(), Some(Error::Closed));
+        assert_eq!(table.remove(old), Err(Error::Closed));
+    }
+
+    #[test]
+    fn forged_token_of_a_vacant_slot_is_closed() {
+        let mut storage = TableStorage::<u32, 1>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        table.remove(token).unwrap();
+        let next = Token::from_u64(token.to_u64() + (1 << 32)).unwrap();
+        assert!(!table.edge(next.to_u64(), Readiness::READ, |_| unreachable!()));
+        assert_eq!(table.remove(next), Err(Error::Closed));
+    }
+
+    #[test]
+    fn generation_wrap_forced_retires_the_slot() {
+        let mut storage = TableStorage::<u32, 2>::new();
+        let mut table = storage.lend();
+        let first = table.insert(3, Interest::default()).unwrap();
+        let other = table.insert(4, Interest::default()).unwrap();
+        table.slots.get_mut(first.index()).unwrap().generation = u32::MAX;
+        let last = Token::from_u64(u64::from(u32::MAX) << 32).unwrap();
+        assert_eq!(table.remove(last), Ok(3));
+        assert_eq!(table.retired(), 1);
+        assert!(!table.has_room());
+        assert_eq!(table.insert(5, Interest::default()).unwrap_err().error, Error::Full);
+        assert_eq!(table.remove(last), Err(Error::Closed));
+        assert_eq!(table.remove(other), Ok(4));
+        assert_eq!(table.insert(5, Interest::default()).unwrap().index(), other.index());
+    }
+
+    #[test]
+    fn reopen_after_close_reuses_slots_in_order_with_new_generations() {
+        let mut storage = TableStorage::<u32, 3>::new();
+        let mut table = storage.lend();
+        let tokens: Vec<Token> = (0..3).map(|fd| table.insert(fd, Interest::default()).unwrap()).collect();
+        for token in &tokens {
+            table.remove(*token).unwrap();
+        }
+        for token in &tokens {
+            let again = table.insert(9, Interest::default()).unwrap();
+            assert_eq!((again.index(), again.generation()), (token.index(), token.generation() + 1));
+        }
+    }
+
+    #[test]
+    fn waiters_of_a_removed_descriptor_come_out_before_its_slot_is_free() {
+        let mut storage = TableStorage::<u32, 1>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        table.get_mut(token).unwrap().blocked(Direction::Read, Waiter::new(1));
+        table.get_mut(token).unwrap().blocked(Direction::Write, Waiter::new(2));
+        assert_eq!(table.remove(token), Ok(3));
+        assert!(!table.has_room());
+        let mut run = Vec::new();
+        table.take_closing(|waiter| run.push(waiter.get()));
+        assert_eq!(run, [1, 2]);
+        assert!(table.has_room() && !table.state.is_closing());
+    }
+
+    #[test]
+    fn past_deadline_beats_ready_data_and_clearing_lets_it_through() {
+        let mut storage = TableStorage::<u32, 1>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        let (now, past) = (Instant::from_nanos(100), Instant::from_nanos(50));
+        let desc = table.get_mut(token).unwrap();
+        desc.set_deadline(Direction::Read, Some(past), now);
+        for _ in 0..2 {
+            assert_eq!(desc.prepare(Direction::Read, W, None), Step::Fail(Error::TimedOut));
+        }
+        assert_eq!(desc.prepare(Direction::Write, W, None), Step::Call);
+        desc.set_deadline(Direction::Read, None, now);
+        assert_eq!(desc.prepare(Direction::Read, W, None), Step::Call);
+    }
+
+    #[test]
+    fn deadlines_end_waits_of_their_own_direction_and_keep_readiness() {
+        let mut storage = TableStorage::<u32, 1>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        let at = |nanos| Instant::from_nanos(nanos);
+        let desc = table.get_mut(token).unwrap();
+        desc.blocked(Direction::Read, Waiter::new(1));
+        desc.blocked(Direction::Write, Waiter::new(2));
+        assert_eq!(desc.set_deadline(Direction::Read, Some(at(10)), at(1)), Some(at(10)));
+        assert_eq!(desc.set_deadline(Direction::Write, Some(at(20)), at(1)), Some(at(20)));
+        let mut run = Vec::new();
+        assert_eq!(table.expire(0, at(9), |waiter| run.push(waiter.get())), Some(at(10)));
+        assert_eq!(run, []);
+        assert_eq!(table.expire(0, at(10), |waiter| run.push(waiter.get())), Some(at(20)));
+        assert_eq!(run, [1]);
+        assert_eq!(table.expire(0, at(20), |waiter| run.push(waiter.get())), None);
+        assert_eq!(run, [1, 2]);
+    }
+
+    #[test]
+    fn equal_read_and_write_deadlines_fire_together() {
+        let mut storage = TableStorage::<u32, 1>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        let at = Instant::from_nanos(10);
+        let desc = table.get_mut(token).unwrap();
+        desc.blocked(Direction::Read, Waiter::new(1));
+        desc.blocked(Direction::Write, Waiter::new(2));
+        desc.set_deadline(Direction::Read, Some(at), Instant::from_nanos(1));
+        desc.set_deadline(Direction::Write, Some(at), Instant::from_nanos(1));
+        let mut run = Vec::new();
+        assert_eq!(table.expire(0, at, |waiter| run.push(waiter.get())), None);
+        assert_eq!(run, [1, 2]);
+    }
+
+    #[test]
+    fn budget_is_per_direction_and_per_run() {
+        let mut storage = TableStorage::<u32, 1>::new();
+        let mut table = storage.lend();
+        let token = table.insert(3, Interest::default()).unwrap();
+        let desc = table.get_mut(token).unwrap();
+        let turn = Some(Turn { run: 1, budget: 2 });
+        assert_eq!(desc.prepare(Direction::Read, W, turn), Step::Call);
+        assert_eq!(desc.prepare(Direction::Read, W, turn), Step::Call);
+        assert_eq!(desc.prepare(Direction::Read, W, turn), Step::Yield);
+        assert_eq!(desc.gate(Direction::Read), Gate::Ready);
+        assert_eq!(desc.prepare(Direction::Write, W, turn), Step::Call);
+        assert_eq!(desc.prepare(Direction::Read, W, Some(Turn { run: 2, budget: 2 })), Step::Call);
+    }
+
+    #[test]
+    fn owners_lists_survive_removal_in_any_order() {
+        let mut storage = TableStorage::<u32, 8>::new();
+        let mut table = storage.lend();
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+            let mut owned = NIL;
+            let tokens: Vec<Token> = (0..3).map(|fd| table.insert_for(7, &mut owned, fd, Interest::default()).unwrap()).collect();
+            for (left, at) in order.into_iter().enumerate().map(|(done, at)| (2 - done, at)) {
+                table.remove_at(tokens[at].index(), &mut owned, None).unwrap();
+                assert_eq!(table.owned(owned).count(), left);
+            }
+            assert_eq!(owned, NIL);
+        }
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn giving_ends_waits_and_moves_between_lists() {
+        let mut storage = TableStorage::<u32, 2>::new();
+        let mut table = storage.lend();
+        let (mut mine, mut theirs) = (NIL, NIL);
+        let token = table.insert_for(1, &mut mine, 3, Interest::default()).unwrap();
+        table.get_mut(token).unwrap().blocked(Direction::Read, W);
+        table.give(token, &mut mine, 2, &mut theirs);
+        assert_eq!((mine, theirs), (NIL, token.index()));
+        assert!(!table.get(token).unwrap().is_waited_for());
+        assert!(matches!(Table::new(&mut *table.state, table.slots.reborrow()).get_owned(token, 1), Err(Error::NotOwner)));
+        assert!(Table::new(&mut *table.state, table.slots.reborrow()).get_owned(token, 2).is_ok());
+    }
+}
