@@ -1,0 +1,122 @@
+//! epoll: Linux and Android, from 4.14 on. Nothing newer is called, nothing is probed; `linux_5_11` chooses `epoll_pwait2` at compile time.
+
+use core::mem::MaybeUninit;
+use core::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::error::Error;
+use crate::interest::Interest;
+use crate::readiness::{Readiness, epoll_bits};
+use crate::time::Instant;
+
+static_assertions::const_assert_eq!(epoll_bits::IN, EventFlags::IN.bits());
+static_assertions::const_assert_eq!(epoll_bits::PRI, EventFlags::PRI.bits());
+static_assertions::const_assert_eq!(epoll_bits::OUT, EventFlags::OUT.bits());
+static_assertions::const_assert_eq!(epoll_bits::ERR, EventFlags::ERR.bits());
+static_assertions::const_assert_eq!(epoll_bits::HUP, EventFlags::HUP.bits());
+static_assertions::const_assert_eq!(epoll_bits::RDHUP, EventFlags::RDHUP.bits());
+
+/// As many as Go takes at once.
+const BATCH: usize = 128;
+
+#[derive(Debug)]
+pub(crate) struct Selector {
+    epoll: OwnedFd,
+}
+
+impl Selector {
+    pub(crate) fn new() -> Result<Selector, Errno> {
+        Ok(Selector { epoll: epoll::create(CreateFlags::CLOEXEC)? })
+    }
+
+    pub(crate) fn open(&self, fd: BorrowedFd<'_>, bits: u64, interest: Interest) -> Result<(), Error> {
+        let mut flags = EventFlags::ET;
+        for (choice, flag) in [
+            (Interest::READ, EventFlags::IN),
+            (Interest::WRITE, EventFlags::OUT),
+            (Interest::PRIORITY, EventFlags::PRI),
+            (Interest::EXCLUSIVE, EventFlags::EXCLUSIVE),
+            (Interest::WAKEUP, EventFlags::WAKEUP),
+        ] {
+            if interest.contains(choice) {
+                flags |= flag;
+            }
+        }
+        // Beside EXCLUSIVE the kernel does not take RDHUP.
+        if interest.contains(Interest::READ) && !interest.contains(Interest::EXCLUSIVE) {
+            flags |= EventFlags::RDHUP;
+        }
+        epoll::add(&self.epoll, fd, EventData::new_u64(bits), flags).map_err(|errno| match errno {
+            Errno::PERM => Error::NotPollable,
+            errno => errno.into(),
+        })
+    }
+
+    pub(crate) fn open_break(&self, fd: BorrowedFd<'_>, bits: u64) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(bits), EventFlags::IN)
+    }
+
+    pub(crate) fn close(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        epoll::delete(&self.epoll, fd)
+    }
+
+    #[inline]
+    pub(crate) fn wait(&self, timeout: Option<Duration>, mut each: impl FnMut(u64, Readiness)) -> Result<usize, Errno> {
+        let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
+        let timeout = timeout.map(timespec);
+        let (events, _) = epoll::wait(&self.epoll, &mut buffer, timeout.as_ref())?;
+        for event in events.iter() {
+            // The kernel's struct is packed on x86_64.
+            let (data, flags) = (event.data, event.flags);
+            each(data.u64(), Readiness::from_epoll(flags.bits()));
+        }
+        Ok(events.len())
+    }
+}
+
+impl AsFd for Selector {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+/// rustix rounds up to milliseconds, and hands what `epoll_pwait` cannot count to `epoll_pwait2`, which an old kernel does not have: so clamp.
+fn timespec(timeout: Duration) -> Timespec {
+    const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+    let timeout = timeout.min(LONGEST);
+    Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
+}
+
+pub(crate) fn monotonic() -> Instant {
+    instant(clock_gettime(ClockId::Monotonic))
+}
+
+pub(crate) fn boottime() -> Instant {
+    instant(clock_gettime(ClockId::Boottime))
+}
+
+fn instant(time: Timespec) -> Instant {
+    Instant::from_nanos((time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64))
+}
+
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_timeout_clamped() {
+        for timeout in [Duration::MAX, Duration::from_secs(1 << 40), Duration::from_millis(i32::MAX as u64 + 1)] {
+            let timespec = timespec(timeout);
+            assert_eq!((timespec.tv_sec, timespec.tv_nsec), (i32::MAX as i64 / 1000, (i32::MAX as i64 % 1000) * 1_000_000));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The break pipe and [`Breaker`]: how another thread or a signal handler ends the poller's wait.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::{self, Errno};
+
+use crate::arch;
+use crate::error::Error;
+
+const IDLE: u32 = 0;
+const PENDING: u32 = 1;
+
+/// A pipe and a flag that says whether a byte is in it, or about to be. Lives in the lent storage, so that it outlives the poller.
+#[derive(Debug)]
+pub(crate) struct BreakPipe {
+    /// Go's `netpollWakeSig`. No wider than 32 bits: not every gateway's CPU has more.
+    flag: AtomicU32,
+    open: AtomicBool,
+    /// The read end, then the write end; a vector because its empty state is all zeroes, which keeps lent storage in `.bss`.
+    ends: heapless::Vec<OwnedFd, 2>,
+}
+
+impl BreakPipe {
+    pub(crate) const fn new() -> BreakPipe {
+        BreakPipe { flag: AtomicU32::new(IDLE), open: AtomicBool::new(false), ends: heapless::Vec::new() }
+    }
+
+    /// A new pipe for a new poller; the old one, which nobody can hold any more, is closed.
+    pub(crate) fn open(&mut self) -> Result<(), Errno> {
+        self.ends.clear();
+        *self.flag.get_mut() = IDLE;
+        let (read, write) = arch::pipe()?;
+        self.ends = heapless::Vec::from_array([read, write]);
+        *self.open.get_mut() = true;
+        Ok(())
+    }
+
+    /// The poller is gone. The descriptors stay open as long as the storage is lent, because a wake may be under way in another thread.
+    pub(crate) fn close(&self) {
+        self.open.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn read_end(&self) -> Option<BorrowedFd<'_>> {
+        self.ends.first().map(AsFd::as_fd)
+    }
+
+    pub(crate) fn is_end(&self, fd: BorrowedFd<'_>) -> bool {
+        self.ends.iter().any(|end| end.as_raw_fd() == fd.as_raw_fd())
+    }
+
+    #[inline]
+    pub(crate) fn wake(&self) -> Result<(), Error> {
+        if !self.open.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        // Acquire and release: what the caller wrote before is seen by the poller that clears the flag after this, by this wake or by the pending one.
+        if self.flag.swap(PENDING, Ordering::AcqRel) == PENDING {
+            return Ok(());
+        }
+        self.write()
+    }
+
+    #[cold]
+    fn write(&self) -> Result<(), Error> {
+        let Some(write) = self.ends.get(1) else { return Err(Error::Closed) };
+        loop {
+            match io::write(write, &[0]) {
+                // A full pipe wakes as well as one more byte would.
+                Ok(_) | Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Empties the pipe, then clears the flag, in this order: the other way round leaves a set flag over an empty pipe, and every later wake is
+    /// skipped. The queues that a wake announces are looked at afterwards.
+    pub(crate) fn drain(&self) -> Result<(), Errno> {
+        if let Some(read) = self.ends.first() {
+            let mut bytes = [0; 64];
+            loop {
+                match io::read(read, &mut bytes) {
+                    Ok(n) if n == bytes.len() => {}
+                    // A short read has emptied a pipe; the registration is level-triggered, so a byte that comes now is reported again.
+                    Ok(1..) | Err(Errno::AGAIN) => break,
+                    // Both ends are ours: this is no end of file that could ever be.
+                    Ok(_) => return Err(Errno::PIPE),
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+        // A swap, never a store: a waker that finds the flag set relies on this read-modify-write seeing what it published.
+        self.flag.swap(IDLE, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+/// Wakes a poller from another thread, from a signal handler, or from the same thread. Go's `netpollBreak`.
+///
+/// It borrows the lent storage, not the poller, so it can be copied, sent to threads and kept in a `static`; the pipe stays open as long as it lives,
+/// and never is somebody else's descriptor.
+///
+/// ```
+/// use netpoll::{Poller, PollerStorage, Timeout};
+/// let mut storage = PollerStorage::<0>::new();
+/// let mut poller = Poller::new(&mut storage)?;
+/// let breaker = poller.breaker();
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || breaker.wake());
+///     assert!(poller.poll(Timeout::Never, |_| {}).unwrap().woken);
+/// });
+/// drop(poller);
+/// assert_eq!(breaker.wake(), Err(netpoll::Error::Closed));
+/// # Ok::<(), netpoll::Error>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Breaker<'s> {
+    pipe: &'s BreakPipe,
+}
+
+static_assertions::assert_impl_all!(Breaker<'static>: Copy, Send, Sync);
+
+impl<'s> Breaker<'s> {
+    pub(crate) fn new(pipe: &'s BreakPipe) -> Breaker<'s> {
+        Breaker { pipe }
+    }
+
+    /// Makes the poller return from its wait, or not begin it: `Polled::woken` is then set, and the handlers that wait for a wake are run.
+    ///
+    /// Any number of wakes before the poller looks are one wake; only the first makes a system call (one `write`). What the caller did
+    /// before is seen by whoever is run. Async-signal-safe: no lock, no allocation; on back-ends that go through libc `errno` may change if the `write`
+    /// fails, elsewhere there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] when the poller is gone. [`Error::Os`] if the kernel refuses the `write` (a seccomp filter).
+    #[inline]
+    pub fn wake(self) -> Result<(), Error> {
+        self.pipe.wake()
+    }
+}
+
+impl fmt::Debug for Breaker<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breaker").field("pending", &(self.pipe.flag.load(Ordering::Relaxed) == PENDING)).finish_non_exhaustive()
+    }
+}
+
+/// A [`Breaker`] that owns its share of the pipe, for threads that outlive every borrow. Made by storage on the heap.
+#[cfg(feature = "alloc")]
+#[derive(Clone)]
+pub struct SharedBreaker {
+    pipe: alloc::sync::Arc<BreakPipe>,
+}
+
+#[cfg(feature = "alloc")]
+impl SharedBreaker {
+    pub(crate) fn new(pipe: alloc::sync::Arc<BreakPipe>) -> SharedBreaker {
+        SharedBreaker { pipe }
+    }
+
+    /// As [`Breaker::wake`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Breaker::wake`].
+    #[inline]
+    pub fn wake(&self) -> Result<(), Error> {
+        self.pipe.wake()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl fmt::Debug for SharedBreaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Breaker::new(&self.pipe).fmt(f)
+    }
+}
