@@ -1,0 +1,48 @@
+//! Sockets with the manners of Go's package `net`: [`TcpListener`] and [`TcpStream`].
+//!
+//! Every operation takes the [`Io`] of whoever owns the socket, which a handler's [`Context`](crate::Context) is by itself,
+//! and answers `Pending` where Go would block. What Go returns as `(n, err)` comes apart: a `read` or `write` that moved anything answers how much, and the error is
+//! the answer of the next one.
+//!
+//! A socket that belongs to nobody yet is an [`Unopened`]: what `bind`, `connect` and `accept` give, to be opened by its owner or handed to `spawn_with`.
+//! Dropping it closes it. An opened socket is a token; dropping it does nothing, since its owner's end closes it; to close it earlier there is `close`.
+//!
+//! Sockets are non-blocking and close-on-exec from the start, are called with `MSG_DONTWAIT`, and never raise `SIGPIPE`.
+
+mod options;
+mod tcp_listener;
+mod tcp_stream;
+mod unopened;
+
+pub use options::{KeepAlive, ListenOptions};
+pub use rustix::io::{IoSlice, IoSliceMut};
+pub use rustix::net::Shutdown;
+pub use tcp_listener::TcpListener;
+pub use tcp_stream::TcpStream;
+pub use unopened::{Socket, Unopened};
+
+use core::net::SocketAddr;
+
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType};
+
+use crate::error::Error;
+
+/// A TCP socket of the address's family.
+fn tcp_socket(addr: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+}
+
+fn ip(addr: SocketAddrAny) -> Result<SocketAddr, Error> {
+    SocketAddr::try_from(addr).map_err(Error::Os)
+}
+
+fn local_addr(fd: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
+    ip(rustix::net::getsockname(fd)?)
+}
+
+fn peer_addr(fd: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
+    ip(rustix::net::getpeername(fd)?.ok_or(Errno::NOTCONN)?)
+}

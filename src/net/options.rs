@@ -1,0 +1,79 @@
+//! What can be chosen for a socket: [`ListenOptions`] and [`KeepAlive`].
+
+use core::time::Duration;
+
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use rustix::net::sockopt;
+
+/// How the kernel finds out that a silent peer is gone (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`; tcp(7)).
+///
+/// ```
+/// use core::time::Duration;
+/// use netpoll::net::KeepAlive;
+/// assert_eq!(KeepAlive::default(), KeepAlive { idle: Duration::from_secs(15), interval: Duration::from_secs(15), count: 9 }); // Go's
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeepAlive {
+    /// Silence before the first probe; whole seconds, rounded up, at least one.
+    pub idle: Duration,
+    /// Time between probes; whole seconds, rounded up, at least one.
+    pub interval: Duration,
+    /// Unanswered probes before the connection is reset; at least one.
+    pub count: u32,
+}
+
+impl Default for KeepAlive {
+    /// Go's: 15 s, 15 s, 9.
+    fn default() -> KeepAlive {
+        KeepAlive { idle: Duration::from_secs(15), interval: Duration::from_secs(15), count: 9 }
+    }
+}
+
+impl KeepAlive {
+    pub(super) fn apply(choice: Option<KeepAlive>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        if let Some(keep_alive) = choice {
+            // The kernel counts whole seconds, and refuses none.
+            let seconds =
+                |time: Duration| Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(Duration::from_secs(1));
+            sockopt::set_tcp_keepidle(fd, seconds(keep_alive.idle))?;
+            sockopt::set_tcp_keepintvl(fd, seconds(keep_alive.interval))?;
+            sockopt::set_tcp_keepcnt(fd, keep_alive.count.max(1))?;
+        }
+        sockopt::set_socket_keepalive(fd, choice.is_some())
+    }
+}
+
+/// How to listen; the defaults are Go's.
+///
+/// ```
+/// use netpoll::net::{ListenOptions, TcpListener};
+/// let options = ListenOptions { reuse_port: true, ..ListenOptions::default() }; // one reactor per core
+/// let listener = TcpListener::bind_with("127.0.0.1:0".parse().unwrap(), &options)?;
+/// # Ok::<(), netpoll::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListenOptions {
+    /// Connections that wait to be accepted. The kernel takes `/proc/sys/net/core/somaxconn` if that is less, which is Go's choice and the default.
+    pub backlog: u16,
+    /// Bind also while old connections linger in `TIME_WAIT` (`SO_REUSEADDR`). Default: yes.
+    pub reuse_address: bool,
+    /// Let several sockets listen on the address, among which the kernel spreads connections (`SO_REUSEPORT`, Linux 3.9). Default: no.
+    pub reuse_port: bool,
+    /// Whether an IPv6 wildcard takes IPv6 only; `None` for the system's choice (`/proc/sys/net/ipv6/bindv6only`). Default: `Some(false)`, both.
+    pub v6_only: Option<bool>,
+    /// Keep-alive of the accepted connections, which inherit it. Default: [`KeepAlive::default`].
+    pub keep_alive: Option<KeepAlive>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> ListenOptions {
+        ListenOptions {
+            backlog: u16::MAX,
+            reuse_address: true,
+            reuse_port: false,
+            v6_only: Some(false),
+            keep_alive: Some(KeepAlive::default()),
+        }
+    }
+}

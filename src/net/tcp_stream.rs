@@ -1,0 +1,313 @@
+//! [`TcpStream`]: connecting, reading, writing.
+
+use core::net::SocketAddr;
+use core::task::{Poll, ready};
+use core::time::Duration;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, IoSlice, IoSliceMut};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
+
+use super::unopened::Socket;
+use super::{KeepAlive, Unopened};
+use crate::error::Error;
+use crate::interest::{Direction, Interest};
+use crate::poller::Io;
+use crate::time::Instant;
+use crate::token::Token;
+
+/// A TCP connection. Go's `net.TCPConn`.
+///
+/// Reads and writes answer `Pending` where Go would block, [`Error::TimedOut`] once their deadline has passed (also when data is there), and otherwise what the kernel
+/// says: `ECONNRESET`, `EPIPE` (never `SIGPIPE`), `ETIMEDOUT` when the kernel itself gave up.
+///
+/// After a short read or write the next one makes no system call until the kernel reports something, as long as it has never reported a half-close, an error or
+/// urgent data.
+///
+/// ```no_run
+/// # use core::task::{Poll, ready};
+/// # use netpoll::{Error, Io};
+/// # use netpoll::net::TcpStream;
+/// /// Sends a request and reads the start of the answer.
+/// fn ask(io: &mut Io<'_>, stream: &TcpStream, sent: &mut usize, answer: &mut [u8]) -> Poll<Result<usize, Error>> {
+///     ready!(stream.poll_connected(io))?;
+///     ready!(stream.write_all(io, b"GET / HTTP/1.0\r\n\r\n", sent))?; // resumes where it stopped
+///     stream.read(io, answer)
+/// }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+pub struct TcpStream {
+    token: Token,
+}
+
+impl Socket for TcpStream {
+    // Urgent data stops a read short of what is there: without it in the interest, a short read would prove nothing.
+    const INTEREST: Interest = Interest::READ.union(Interest::WRITE).union(Interest::PRIORITY);
+
+    fn from_token(token: Token) -> TcpStream {
+        TcpStream { token }
+    }
+}
+
+const RECV: RecvFlags = RecvFlags::DONTWAIT;
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+impl TcpStream {
+    /// Begins to connect. Open what it gives, then wait with [`poll_connected`](TcpStream::poll_connected); a write deadline limits the wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`], as socket(2) and connect(2), for what is known at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `EACCES`, `EMFILE`, and `ECONNREFUSED` on the
+    /// same machine.
+    pub fn connect(addr: SocketAddr) -> Result<Unopened<TcpStream>, Error> {
+        let fd = super::tcp_socket(addr)?;
+        match rustix::net::connect(&fd, &addr) {
+            Ok(()) => Ok(Unopened::new(fd)),
+            // An interrupted connect goes on by itself, like one that takes its time.
+            Err(Errno::INPROGRESS | Errno::INTR) => Ok(Unopened::connecting(fd)),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Waits until the connection is established.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] with what connect(2) says late: `ECONNREFUSED`, `ETIMEDOUT`, `EHOSTUNREACH`. [`Error::TimedOut`] when the write deadline passes first.
+    /// [`Error::Closed`], [`Error::NotOwner`].
+    pub fn poll_connected(&self, io: &mut Io<'_>) -> Poll<Result<(), Error>> {
+        io.poll_io(self.token, Direction::Write, |fd| {
+            sockopt::socket_error(fd)??;
+            match rustix::net::getpeername(fd) {
+                Ok(_) => Ok(()),
+                // No error and no peer: the edge was not the connection's.
+                Err(Errno::NOTCONN) => Err(Errno::AGAIN),
+                Err(errno) => Err(errno),
+            }
+        })
+    }
+
+    /// Reads what is there, at most `buf.len()` bytes; 0 is the end of the stream. Data always comes before the end or an error. An empty `buf` answers 0 without a look.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] by the read deadline, [`Error::Os`] as recv(2), [`Error::Closed`], [`Error::NotOwner`].
+    #[inline]
+    pub fn read(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        io.poll_io_drained(self.token, Direction::Read, |fd| {
+            let (n, _) = rustix::net::recv(fd, &mut *buf, RECV)?;
+            // 0 is the end of the stream, and says so again.
+            Ok((n, 0 < n && n < buf.len()))
+        })
+    }
+
+    /// As [`read`](TcpStream::read), and leaves the data where it is (`MSG_PEEK`).
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](TcpStream::read).
+    pub fn peek(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        // Not drained by a short answer: the data is still there.
+        io.poll_io(self.token, Direction::Read, |fd| rustix::net::recv(fd, &mut *buf, RECV | RecvFlags::PEEK).map(|(n, _)| n))
+    }
+
+    /// As [`read`](TcpStream::read), into several buffers in turn (recvmsg(2)); 0 also if there is no room in them. At most 1024 of them; more are an
+    /// error of the kernel's (`EMSGSIZE`).
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](TcpStream::read).
+    pub fn read_vectored(&self, io: &mut Io<'_>, bufs: &mut [IoSliceMut<'_>]) -> Poll<Result<usize, Error>> {
+        io.poll_io(self.token, Direction::Read, |fd| Ok(rustix::net::recvmsg(fd, bufs, &mut RecvAncillaryBuffer::default(), RECV)?.bytes))
+    }
+
+    /// Writes as much as the kernel takes, and says how much. An empty `buf` answers 0 without a look.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `EPIPE` and `ECONNRESET` when the peer is gone. [`Error::Closed`], [`Error::NotOwner`].
+    #[inline]
+    pub fn write(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        io.poll_io_drained(self.token, Direction::Write, |fd| {
+            let n = rustix::net::send(fd, buf, SEND)?;
+            Ok((n, n < buf.len()))
+        })
+    }
+
+    /// As [`write`](TcpStream::write), from several buffers in turn (sendmsg(2)). At most 1024 of them; more are an error of the kernel's (`EMSGSIZE`).
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](TcpStream::write).
+    pub fn write_vectored(&self, io: &mut Io<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Error>> {
+        io.poll_io(self.token, Direction::Write, |fd| rustix::net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), SEND))
+    }
+
+    /// Writes all of `buf` from `*sent` on, and keeps `*sent` up to date: after `Pending`, and after an error, it says how much went out, and the same call goes on from there.
+    ///
+    /// Start with 0. Only the owner can write to a stream, so nothing comes in between.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](TcpStream::write). After [`Error::TimedOut`] set the deadline anew and call again: nothing is lost or sent twice.
+    pub fn write_all(&self, io: &mut Io<'_>, buf: &[u8], sent: &mut usize) -> Poll<Result<(), Error>> {
+        while let Some(rest) = buf.get(*sent..)
+            && !rest.is_empty()
+        {
+            *sent += ready!(self.write(io, rest))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Closes one direction or both while the descriptor stays open (shutdown(2)). After `Shutdown::Write` the peer reads what is under way, then the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] with `ENOTCONN`, [`Error::Closed`], [`Error::NotOwner`].
+    pub fn shutdown(&self, io: &mut Io<'_>, how: Shutdown) -> Result<(), Error> {
+        self.option(io, |fd| rustix::net::shutdown(fd, how))
+    }
+
+    /// Sends small writes at once instead of gathering them (`TCP_NODELAY`). Go turns it on by default, this crate leaves it to the program: it is one
+    /// system call per connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
+    pub fn set_nodelay(&self, io: &mut Io<'_>, on: bool) -> Result<(), Error> {
+        self.option(io, |fd| sockopt::set_tcp_nodelay(fd, on))
+    }
+
+    /// Sets keep-alive probes, or turns them off. Accepted connections have their listener's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
+    pub fn set_keepalive(&self, io: &mut Io<'_>, keep_alive: Option<KeepAlive>) -> Result<(), Error> {
+        self.option(io, |fd| KeepAlive::apply(keep_alive, fd))
+    }
+
+    /// What closing does with data that is still to be sent (`SO_LINGER`). `None`: closing returns at once and the kernel goes on sending. Zero: the
+    /// data is thrown away and the connection reset. Anything else makes the close block, which a reactor cannot afford.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
+    pub fn set_linger(&self, io: &mut Io<'_>, linger: Option<Duration>) -> Result<(), Error> {
+        self.option(io, |fd| sockopt::set_socket_linger(fd, linger))
+    }
+
+    /// Takes the error that the kernel keeps for the socket (`SO_ERROR`); reads and writes report it by themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] when the kernel cannot say.
+    pub fn take_error(&self, io: &mut Io<'_>) -> Result<Option<Errno>, Error> {
+        Ok(sockopt::socket_error(io.fd(self.token)?)?.err())
+    }
+
+    /// The socket's own address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
+    pub fn local_addr(&self, io: &mut Io<'_>) -> Result<SocketAddr, Error> {
+        super::local_addr(io.fd(self.token)?)
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] with `ENOTCONN` when there is none (yet, or any more), [`Error::Closed`], [`Error::NotOwner`].
+    pub fn peer_addr(&self, io: &mut Io<'_>) -> Result<SocketAddr, Error> {
+        super::peer_addr(io.fd(self.token)?)
+    }
+
+    /// Sets or clears the moment after which reads answer [`Error::TimedOut`]: absolute, sticky. Go's `SetReadDeadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`].
+    #[inline]
+    pub fn set_read_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
+        io.set_deadline(self.token, Direction::Read, at)
+    }
+
+    /// Sets or clears the moment after which writes, and the wait for the connection, answer [`Error::TimedOut`]. Go's `SetWriteDeadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`].
+    #[inline]
+    pub fn set_write_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
+        io.set_deadline(self.token, Direction::Write, at)
+    }
+
+    /// Sets or clears both deadlines. Go's `SetDeadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`].
+    pub fn set_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
+        self.set_read_deadline(io, at)?;
+        self.set_write_deadline(io, at)
+    }
+
+    /// As [`set_read_deadline`](TcpStream::set_read_deadline), from now, by a fresh look at the clock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`].
+    pub fn set_read_timeout(&self, io: &mut Io<'_>, after: Option<Duration>) -> Result<(), Error> {
+        io.set_timeout(self.token, Direction::Read, after)
+    }
+
+    /// As [`set_write_deadline`](TcpStream::set_write_deadline), from now, by a fresh look at the clock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`].
+    pub fn set_write_timeout(&self, io: &mut Io<'_>, after: Option<Duration>) -> Result<(), Error> {
+        io.set_timeout(self.token, Direction::Write, after)
+    }
+
+    /// As [`set_deadline`](TcpStream::set_deadline), from now, by a fresh look at the clock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`].
+    pub fn set_timeout(&self, io: &mut Io<'_>, after: Option<Duration>) -> Result<(), Error> {
+        let at = after.map(|after| io.read_clock() + after);
+        self.set_deadline(io, at)
+    }
+
+    /// The token, for [`Io::poll_io`], [`Io::fd`] and [`Context::give`](crate::Context::give).
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Closes the connection now rather than at the handler's end: gives the descriptor back, and dropping that closes it.
+    ///
+    /// The kernel goes on sending what was written. If data that nobody read is left, the peer sees a reset.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`].
+    pub fn close(&self, io: &mut Io<'_>) -> Result<OwnedFd, Error> {
+        io.close(self.token)
+    }
+
+    fn option(&self, io: &mut Io<'_>, set: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>) -> Result<(), Error> {
+        Ok(set(io.fd(self.token)?.as_fd())?)
+    }
+}

@@ -1,0 +1,285 @@
+//! [`Context`]: the reactor as the running handler sees it.
+
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::task::Poll;
+use core::time::Duration;
+
+use super::handler::Handler;
+use super::ready::{HandlerId, Header, ReactorState, Roster};
+use super::storage::Cell;
+use crate::deadline::{Node, Queue};
+use crate::error::{Error, Rejected};
+use crate::poller::Io;
+use crate::source::Source;
+use crate::storage::Slots;
+use crate::table::Waiter;
+use crate::time::{Deadline, Instant};
+use crate::token::Token;
+
+/// All handlers but the running one, whose cell lies between `before` and `after`.
+pub(super) struct Handlers<'a, H> {
+    pub(super) state: &'a mut ReactorState,
+    pub(super) headers: Slots<'a, Header>,
+    pub(super) timers: Slots<'a, Node>,
+    pub(super) before: &'a mut [Cell<H>],
+    pub(super) after: &'a mut [Cell<H>],
+}
+
+impl<H> Handlers<'_, H> {
+    #[inline]
+    pub(super) fn roster(&mut self) -> Roster<'_> {
+        Roster { state: self.state, headers: self.headers.reborrow() }
+    }
+
+    fn cell(&mut self, index: u32) -> Option<&mut Cell<H>> {
+        let index = index as usize;
+        match index.checked_sub(self.before.len()) {
+            None => self.before.get_mut(index),
+            Some(above) => self.after.get_mut(above.checked_sub(1)?),
+        }
+    }
+
+    /// Takes a handler, or gives it back.
+    pub(super) fn spawn(&mut self, io: &mut Io<'_>, handler: H) -> Result<HandlerId, Rejected<H>> {
+        let Some(id) = self.roster().take_place() else { return Err(Rejected::new(handler, Error::Full)) };
+        self.settle(io, id, handler);
+        Ok(id)
+    }
+
+    /// Opens a source for a new handler, or gives it back.
+    pub(super) fn spawn_with<S: Source>(
+        &mut self,
+        io: &mut Io<'_>,
+        source: S,
+        make: impl FnOnce(S::Opened) -> H,
+    ) -> Result<HandlerId, Rejected<S>> {
+        let Some(id) = self.roster().take_place() else { return Err(Rejected::new(source, Error::Full)) };
+        let index = id.index() as u32;
+        let running = core::mem::replace(&mut io.state().owned, super::ready::NIL);
+        let opened = source.open(&mut io.as_owner(Waiter::new(index), index));
+        let owned = core::mem::replace(&mut io.state().owned, running);
+        match opened {
+            Ok(opened) => {
+                if let Some(header) = self.headers.get_mut(index) {
+                    header.owned = owned;
+                }
+                self.settle(io, id, make(opened));
+                Ok(id)
+            }
+            Err(rejected) => {
+                self.roster().leave_place(index);
+                Err(rejected)
+            }
+        }
+    }
+
+    fn settle(&mut self, io: &mut Io<'_>, id: HandlerId, handler: H) {
+        if let Some(cell) = self.cell(id.index() as u32) {
+            *cell = Cell::Live(handler);
+        }
+        io.state().handlers_full = !self.roster().has_room();
+    }
+
+    /// Ends a handler that is not running: closes its descriptors, frees its place, drops it.
+    pub(super) fn end(&mut self, io: &mut Io<'_>, index: u32) {
+        if let Some(header) = self.headers.get(index) {
+            let owned = header.owned;
+            io.as_owner(Waiter::new(index), index).close_owned(owned);
+        }
+        if self.roster().leave_place(index) {
+            io.state().slot_freed = true;
+        }
+        io.state().handlers_full = !self.roster().has_room();
+        if let Some(cell) = self.cell(index) {
+            // Last, because a handler's own drop may panic.
+            *cell = Cell::Vacant;
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, index: u32, at: Option<Instant>, now: Instant) {
+        let Some(header) = self.headers.get_mut(index) else { return };
+        header.timer = at.map_or(Deadline::NONE, |at| Deadline::at(at, now));
+        if header.timer.is_passed() {
+            self.roster().enqueue(index);
+        } else if let Some(at) = header.timer.ahead() {
+            // The queue has as many entries as there are handlers.
+            let _ = Queue::new(&mut self.state.timers, self.timers.reborrow()).schedule(index, at);
+        }
+    }
+}
+
+/// The reactor as the running handler sees it: what it may do to itself and to others, and, through [`Io`], to descriptors.
+///
+/// It can be handed to every function of [`net`](crate::net) as it is. There is no `poll` or `run` in it: a loop inside the loop does not compile.
+///
+/// ```compile_fail
+/// fn inside<H: netpoll::Handler<Shared = ()>>(cx: &mut netpoll::Context<'_, H>) {
+///     cx.run(&mut ());
+/// }
+/// ```
+pub struct Context<'a, H: Handler> {
+    pub(super) id: HandlerId,
+    pub(super) io: Io<'a>,
+    pub(super) handlers: Handlers<'a, H>,
+    pub(super) shared: &'a mut H::Shared,
+}
+
+impl<'a, H: Handler> Deref for Context<'a, H> {
+    type Target = Io<'a>;
+
+    #[inline]
+    fn deref(&self) -> &Io<'a> {
+        &self.io
+    }
+}
+
+impl<'a, H: Handler> DerefMut for Context<'a, H> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Io<'a> {
+        &mut self.io
+    }
+}
+
+impl<H: Handler> fmt::Debug for Context<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("id", &self.id).field("io", &self.io).finish_non_exhaustive()
+    }
+}
+
+impl<H: Handler> Context<'_, H> {
+    #[inline]
+    fn index(&self) -> u32 {
+        self.id.index() as u32
+    }
+
+    /// The running handler.
+    pub fn id(&self) -> HandlerId {
+        self.id
+    }
+
+    /// The state that was lent to [`Reactor::run`](crate::Reactor::run).
+    #[inline]
+    pub fn shared(&mut self) -> &mut H::Shared {
+        self.shared
+    }
+
+    /// Adds a handler; it is run in the next round.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`], with the handler.
+    pub fn spawn(&mut self, handler: H) -> Result<HandlerId, Rejected<H>> {
+        self.handlers.spawn(&mut self.io, handler)
+    }
+
+    /// Opens a source for a new handler, which `make` makes from it; it is run in the next round.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] when there is no room for the handler or for the descriptor, else as [`Io::open`]; with the source, unchanged, and `make` is not called.
+    pub fn spawn_with<S: Source>(&mut self, source: S, make: impl FnOnce(S::Opened) -> H) -> Result<HandlerId, Rejected<S>> {
+        self.handlers.spawn_with(&mut self.io, source, make)
+    }
+
+    /// Ends a handler: drops it, closes its descriptors. Ending oneself takes effect when `on_ready` returns, whatever it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if it has ended.
+    pub fn end(&mut self, id: HandlerId) -> Result<(), Error> {
+        let (index, _) = self.handlers.roster().find(id)?;
+        if index == self.index() {
+            self.handlers.state.end_running = true;
+        } else {
+            self.handlers.end(&mut self.io, index);
+        }
+        Ok(())
+    }
+
+    /// Runs a handler in the next round (in this one, if it is still to be run): what it waits for has happened in the program's own state, a queue it drains has
+    /// something in it. Costs no system call, and any number of notifications before it runs are one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if it has ended.
+    pub fn notify(&mut self, id: HandlerId) -> Result<(), Error> {
+        let (index, _) = self.handlers.roster().find(id)?;
+        self.handlers.roster().notify(index);
+        Ok(())
+    }
+
+    /// Notifies every handler, this one included: for a graceful end, announced in the shared state.
+    pub fn notify_all(&mut self) {
+        self.handlers.roster().notify_all();
+    }
+
+    /// Gives a descriptor to another handler. Waits end silently; deadlines and readiness go with it. Tell the new owner the token.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] for a stale token or if the handler has ended, [`Error::NotOwner`]; then nothing has changed.
+    pub fn give(&mut self, token: Token, to: HandlerId) -> Result<(), Error> {
+        let own = self.index();
+        let mut roster = self.handlers.roster();
+        let (index, header) = roster.find(to)?;
+        if index == own {
+            return self.io.fd(token).map(drop);
+        }
+        self.io.give_to(token, index, &mut header.owned)
+    }
+
+    /// Makes [`Reactor::run`](crate::Reactor::run) return after this round.
+    pub fn stop(&mut self) {
+        self.handlers.state.stop = true;
+    }
+
+    /// Runs this handler again in the next round: for those who stop early of their own will and are not done.
+    pub fn yield_now(&mut self) {
+        self.io.state().marks.yielded = true;
+    }
+
+    /// Sets or clears this handler's timer; it is run when the moment comes, and [`poll_timer`](Context::poll_timer) then answers once.
+    ///
+    /// A moment in the past runs it in the next round. Setting it later than it was costs one look more when its old time comes up.
+    pub fn set_timer(&mut self, at: Option<Instant>) {
+        let now = if at.is_some() { self.io.now() } else { Instant::FAR_FUTURE };
+        self.handlers.set_timer(self.id.index() as u32, at, now);
+    }
+
+    /// Sets the timer `after` from now, by a fresh look at the clock.
+    pub fn set_timer_after(&mut self, after: Duration) {
+        let at = self.io.read_clock() + after;
+        self.set_timer(Some(at));
+    }
+
+    /// Whether this handler's timer has passed; answers once for each time that it was set.
+    pub fn poll_timer(&mut self) -> Poll<()> {
+        let index = self.index();
+        match self.handlers.headers.get_mut(index) {
+            Some(header) if header.timer.is_passed() => {
+                header.timer = Deadline::NONE;
+                Poll::Ready(())
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Whether this handler was notified since this was last asked.
+    pub fn poll_notified(&mut self) -> Poll<()> {
+        let index = self.index();
+        match self.handlers.headers.get_mut(index).is_some_and(Header::take_notified) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Whether the [`Breaker`](crate::Breaker) was used since this was last answered; if not, this handler is run when it is.
+    ///
+    /// All handlers that wait are run; a wake for which nobody waits is remembered for the first who asks. Look at the queues that a wake announces after
+    /// this has answered, and ask again until it is `Pending`: then no wake is lost.
+    pub fn poll_wake(&mut self) -> Poll<()> {
+        let index = self.index();
+        if self.handlers.roster().take_wake(index) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
