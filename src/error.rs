@@ -83,6 +83,7 @@ fn message(errno: Errno) -> Option<&'static str> {
         Errno::NOENT => "no such file or directory",
         Errno::NOMEM => "cannot allocate memory",
         Errno::NOSPC => "no space left on device",
+        Errno::NOTTY => "inappropriate ioctl for device",
         Errno::NOTCONN => "transport endpoint is not connected",
         Errno::NOTSOCK => "socket operation on non-socket",
         Errno::NXIO => "no such device or address",

@@ -7,11 +7,11 @@ use core::ops::{BitOr, BitOrAssign};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Direction {
     /// Data, a new connection, or the end of the stream. Go's `rg`.
-    Read,
+    Read = 0,
     /// Room for data, or an established connection. Go's `wg`.
-    Write,
+    Write = 2,
     /// Exceptional conditions (`EPOLLPRI`): urgent TCP data, a sysfs GPIO edge. Obeys the read deadline.
-    Priority,
+    Priority = 1,
 }
 
 /// Which directions to open, and how to register; chosen once, when a descriptor is opened.

@@ -1,7 +1,129 @@
+//! The Go runtime's network poller as a Rust crate: a single-threaded event loop on raw system calls, without `std`, without allocation,
+//! and on Linux without libc and without `unsafe`.
+//!
+//! Every descriptor is registered once, edge-triggered, for its whole life; what the kernel reports is *remembered*; and the poller does not say which descriptors
+//! have events but *who is to be run*. Where Go has goroutines, netpoll has [handlers](Handler): values of your own type that are called back
+//! when something they wait for has happened. Every table has a fixed capacity, so a program knows its memory when it is linked.
+//!
+//! ```no_run
+//! use core::task::{Poll, ready};
+//! use netpoll::net::{TcpListener, TcpStream};
+//! use netpoll::{Context, Error, Handler, Reactor, ReactorStorage};
+//!
+//! enum Echo {
+//!     Listener(TcpListener),
+//!     Client(TcpStream, [u8; 512], usize, usize), // the buffer holds this many bytes, of which so many are sent
+//! }
+//!
+//! impl Handler for Echo {
+//!     type Shared = ();
+//!     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
+//!         loop {
+//!             match self {
+//!                 Echo::Listener(listener) => {
+//!                     let (socket, _peer) = ready!(listener.accept(cx))?; // waits while there is no room
+//!                     cx.spawn_with(socket, |stream| Echo::Client(stream, [0; 512], 0, 0))?;
+//!                 }
+//!                 Echo::Client(stream, buf, len, sent) if sent == len => {
+//!                     (*len, *sent) = (ready!(stream.read(cx, buf))?, 0);
+//!                     if *len == 0 { return Poll::Ready(Ok(())); } // the end: dropped, closed
+//!                 }
+//!                 Echo::Client(stream, buf, len, sent) => ready!(stream.write_all(cx, &buf[..*len], sent))?,
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Error> {
+//!     let mut storage = ReactorStorage::<Echo, 100, 100>::new(); // a static, in real programs
+//!     let mut reactor = Reactor::new(&mut storage)?;
+//!     reactor.spawn_with(TcpListener::bind("127.0.0.1:7777".parse().unwrap())?, Echo::Listener)?;
+//!     reactor.run(&mut ())
+//! }
+//! ```
+//!
+//! # The map
+//!
+//! From the roof to the ground; each layer knows only those below it.
+//!
+//! * [`Reactor`], [`Handler`], [`Context`]: handlers, their timers, notifications and the ready list. For programs.
+//! * [`net`]: sockets with Go's manners. They need no reactor: a runtime uses them on its own poller.
+//! * [`Poller`] and [`Io`]: Go's contract: `open`, `close`, `poll`, deadlines; and [`poll_io`](Io::poll_io), by which any descriptor and any system call become
+//!   pollable. For authors of runtimes, and of new kinds of descriptors.
+//! * [`Breaker`]: wakes a poller from a thread or a signal handler.
+//! * `arch`: one file per kernel; the only place that names operating systems.
+//! * [`table`], [`deadline`], [`readiness`]: pure; no system call. They are public so that they can be fuzzed and read, and may change in any release.
+//! * [`Token`], [`Interest`], [`Direction`], [`Instant`], [`Clock`], [`Error`]: values.
+//!
+//! # A gate
+//!
+//! Each direction of a descriptor has a gate ([`table::Gate`]): what Go calls `rg` and `wg`.
+//!
+//! ```text
+//!                 an edge                     an edge: the waiter is run
+//!        ┌──────────────────────▶ Ready ◀──────────────────────────┐
+//!        │                       │     ▲                           │
+//!        │   the call says EAGAIN│     │ the call says anything    │
+//!      Idle                      │     │ else: stays               │
+//!      ▲ ▲                       ▼     └───┘                       │
+//!      │ └──────────────────── Waiting(w) ─────────────────────────┘
+//!      │      deadline passes: w is run │ ▲
+//!      │      unwait, give: w is not    │ │ an operation while not Ready
+//!      └────────────────────────────────┘ └── (no system call)
+//! ```
+//!
+//! What follows: no edge is ever lost, and none has to be asked for again. A handler may stop in the middle, having read half or accepted one connection of two, and
+//! keeps its readiness; there is no `rearm`. Nobody is called for a direction that nobody waits for. A descriptor is registered by one `epoll_ctl` and unregistered by
+//! another, and none comes in between. `HUP` and `ERR` open every gate; the peer's half-close opens the read gate.
+//!
+//! A handler that says `Pending` is run again when
+//!
+//! | it | is run when |
+//! |---|---|
+//! | was answered `Pending` by an operation | the descriptor's edge or deadline comes |
+//! | has used up its budget in one direction | the others on the ready list have run |
+//! | was answered `Pending` by `accept` because a table is full, or an `EMFILE` | a slot is freed |
+//! | has set its timer | that moment comes |
+//! | was answered `Pending` by [`poll_wake`](Context::poll_wake) | a [`Breaker`] is used |
+//! | is [notified](Context::notify) | the others on the ready list have run |
+//! | called [`yield_now`](Context::yield_now) | the others on the ready list have run |
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `alloc` | storage on the heap with a capacity chosen at run time (`BoxedPollerStorage`, `BoxedReactorStorage`), and `SharedBreaker` |
+//! | `std` | [`OwnedFd`], [`BorrowedFd`] and [`AsFd`] are those of `std::os::fd`; implies `alloc` |
+//! | `linux_5_11` | waits count nanoseconds instead of milliseconds (`epoll_pwait2`); the program then needs Linux 5.11 |
+//!
+//! # Platforms
+//!
+//! | platform | back-end | floor | notes |
+//! |---|---|---|---|
+//! | Linux on x86, x86_64, arm, aarch64, riscv64 | epoll | 4.14 | raw system calls, no libc |
+//!
+//! # System calls
+//!
+//! All that the crate makes on Linux, by what makes them. Nothing newer than the floor is called, nothing is probed.
+//!
+//! | when | calls |
+//! |---|---|
+//! | a poller is made | `epoll_create1`, `pipe2`, `epoll_ctl` |
+//! | a descriptor is opened, closed | `epoll_ctl`; `epoll_ctl` and `close`. In debug builds also `fcntl` and, for blocking descriptors, `getsockopt`, to find those that would block the loop |
+//! | each turn of the loop | one `epoll_pwait`; after a wake one `read`; `clock_gettime` (in the vDSO) if a deadline exists |
+//! | a wake | one `write`, unless one is pending |
+//! | listening | `socket`, `setsockopt`, `bind`, `listen`; `accept4` for each connection |
+//! | connecting | `socket`, `connect`; then `getsockopt`, `getpeername` |
+//! | reading, writing | one `recvfrom` or `sendto` (vectored: `recvmsg`, `sendmsg`) for each operation whose gate is ready |
+//! | addresses and options | `getsockname`, `getpeername`, `getsockopt`, `setsockopt`, `shutdown` |
+//!
+//! Deadlines, timers, notifications and waits make none.
+
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
-//! netpoll
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
@@ -13,6 +135,7 @@ mod arch;
 mod breaker;
 pub mod deadline;
 mod error;
+mod gates;
 mod interest;
 pub mod net;
 mod poller;
@@ -28,17 +151,22 @@ pub use breaker::Breaker;
 #[cfg(feature = "alloc")]
 pub use breaker::SharedBreaker;
 pub use error::{Error, Rejected};
+pub use gates::Waiter;
 pub use interest::{Direction, Interest};
 #[cfg(feature = "alloc")]
 pub use poller::BoxedPollerStorage;
-pub use poller::{Io, Polled, Poller, PollerStorage, Stats, Timeout};
+pub use poller::{Io, LendPoller, Polled, Poller, PollerStorage, Stats, Timeout};
 #[cfg(feature = "alloc")]
 pub use reactor::BoxedReactorStorage;
-pub use reactor::{Callback, Context, Handler, HandlerId, Reactor, ReactorStorage};
+pub use reactor::{Callback, Context, Handler, HandlerId, LendReactor, Reactor, ReactorStorage};
 pub use readiness::Readiness;
 pub use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 pub use rustix::io::Errno;
 pub use source::Source;
-pub use table::Waiter;
 pub use time::{Clock, Instant};
 pub use token::Token;
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

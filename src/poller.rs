@@ -12,9 +12,10 @@ use crate::arch::Selector;
 use crate::breaker::{BreakPipe, Breaker};
 use crate::deadline::{Node, Queue, QueueState};
 use crate::error::{Error, Rejected};
+use crate::gates::Waiter;
 use crate::interest::{Direction, Interest};
 use crate::storage::Slots;
-use crate::table::{NOBODY, Owner, PollDesc, Step, Table, TableState, Turn, Waiter};
+use crate::table::{NOBODY, Owner, PollDesc, Step, Table, TableState, Turn, edge};
 use crate::time::{Clock, Instant};
 use crate::token::Token;
 
@@ -82,14 +83,40 @@ pub struct Stats {
 }
 
 /// What a handler's operations leave for the reactor to see when it has run.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Marks {
-    /// A gate was waited for.
-    pub(crate) waited: bool,
-    /// A budget was spent.
-    pub(crate) yielded: bool,
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    /// Nothing happened.
+    pub(crate) const NONE: Marks = Marks(0);
+    /// A gate was waited for, or a notification.
+    pub(crate) const WAITED: Marks = Marks(1);
+    /// A budget was spent, or the handler wants to be run again.
+    pub(crate) const YIELDED: Marks = Marks(1 << 1);
     /// It cannot go on before a slot is freed, or could do better then.
-    pub(crate) room: bool,
+    pub(crate) const ROOM: Marks = Marks(1 << 2);
+    /// It ended itself.
+    pub(crate) const ENDED: Marks = Marks(1 << 3);
+    /// Its list of descriptors has changed.
+    pub(crate) const OWNED: Marks = Marks(1 << 4);
+    /// A slot was freed. Stays until the reactor has looked.
+    pub(crate) const FREED: Marks = Marks(1 << 5);
+
+    #[inline]
+    pub(crate) fn set(&mut self, marks: Marks) {
+        self.0 |= marks.0;
+    }
+
+    #[inline]
+    pub(crate) fn has(self, marks: Marks) -> bool {
+        self.0 & marks.0 != 0
+    }
+
+    /// Forgets all but these.
+    #[inline]
+    pub(crate) fn keep(&mut self, marks: Marks) {
+        self.0 &= marks.0;
+    }
 }
 
 /// The part of a poller that is not its tables.
@@ -101,13 +128,11 @@ pub(crate) struct PollerState {
     /// The time of this pass, once somebody has asked.
     now: Option<Instant>,
     stats: Stats,
-    /// Of the handler that runs; none on a bare poller.
+    /// Of the handler that runs, or ran last; none on a bare poller.
     pub(crate) turn: Option<Turn>,
     /// Where the list of the running handler's descriptors begins.
     pub(crate) owned: u32,
     pub(crate) marks: Marks,
-    /// A descriptor's slot was freed since the reactor last looked.
-    pub(crate) slot_freed: bool,
     /// The reactor's table of handlers has no room.
     pub(crate) handlers_full: bool,
 }
@@ -122,8 +147,7 @@ impl PollerState {
             stats: Stats::default(),
             turn: None,
             owned: u32::MAX,
-            marks: Marks::default(),
-            slot_freed: false,
+            marks: Marks::NONE,
             handlers_full: false,
         }
     }
@@ -379,7 +403,6 @@ impl<'s> Poller<'s> {
         let mut block = until != Some(Instant::from_nanos(0));
         if state.table.is_closing() {
             Table::new(&mut state.table, slots.reborrow()).take_closing(&mut each);
-            state.slot_freed = true;
             block = false;
         }
         loop {
@@ -398,11 +421,11 @@ impl<'s> Poller<'s> {
             };
             state.now = None;
             let (mut broken, mut stale) = (false, 0);
-            let mut table = Table::new(&mut state.table, slots.reborrow());
+            let descs = slots.as_mut_slice();
             let waited = self.selector.wait(timeout, |bits, readiness| {
                 if bits == Token::BREAK {
                     broken = true;
-                } else if !table.edge(bits, readiness, &mut each) {
+                } else if !edge(descs, bits, readiness, &mut each) {
                     stale += 1;
                 }
             });
@@ -579,6 +602,7 @@ impl<'a> Io<'a> {
         let state = &mut *self.state;
         let mut table = Table::new(&mut state.table, self.slots.reborrow());
         let token = table.insert_for(self.owner, &mut state.owned, fd, interest)?;
+        state.marks.set(Marks::OWNED);
         let armed = match table.get(token).map(PollDesc::fd) {
             Ok(Some(fd)) => self.selector.open(fd.as_fd(), token.to_u64(), interest),
             _ => Err(Error::Closed),
@@ -609,7 +633,8 @@ impl<'a> Io<'a> {
     pub(crate) fn close_at(&mut self, index: u32) -> Option<OwnedFd> {
         let state = &mut *self.state;
         let fd = Table::new(&mut state.table, self.slots.reborrow()).remove_at(index, &mut state.owned, Some(self.waiter))?;
-        state.slot_freed = true;
+        state.marks.set(Marks::FREED);
+        state.marks.set(Marks::OWNED);
         // Before the descriptor can be closed: a duplicate would go on reporting under the dead number.
         if self.selector.close(fd.as_fd()).is_err() {
             state.stats.lost_descriptors += 1;
@@ -641,6 +666,7 @@ impl<'a> Io<'a> {
         self.desc(token)?;
         let state = &mut *self.state;
         Table::new(&mut state.table, self.slots.reborrow()).give(token, &mut state.owned, to, to_owned);
+        state.marks.set(Marks::OWNED);
         Ok(())
     }
 
@@ -706,11 +732,11 @@ impl<'a> Io<'a> {
         match desc.prepare(direction, waiter, turn) {
             Step::Call => {}
             Step::Wait => {
-                marks.waited = true;
+                marks.set(Marks::WAITED);
                 return Poll::Pending;
             }
             Step::Yield => {
-                marks.yielded = true;
+                marks.set(Marks::YIELDED);
                 return Poll::Pending;
             }
             Step::Fail(error) => return Poll::Ready(Err(error)),
@@ -726,8 +752,8 @@ impl<'a> Io<'a> {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    desc.blocked(direction, waiter);
-                    marks.waited = true;
+                    desc.wait(direction, waiter);
+                    marks.set(Marks::WAITED);
                     return Poll::Pending;
                 }
                 Err(errno) => return Poll::Ready(Err(errno.into())),
@@ -770,7 +796,8 @@ impl<'a> Io<'a> {
     /// Sets or clears the deadline of a direction: absolute, and sticky once it has passed. Go's `SetReadDeadline` and `SetWriteDeadline`.
     ///
     /// One that is already past takes effect at once, and whoever waits in that direction is run by the next poll. `None` clears it, passed or not; data that
-    /// arrived meanwhile is still there. Pushing a deadline out only stores a number; the poller looks at the entry again when its old time comes up,
+    /// arrived meanwhile is still there. It counts also while nobody reads or writes: who stops reading for a while, because its own queue is full, clears it or pushes it
+    /// out before it goes on. Pushing a deadline out only stores a number; the poller looks at the entry again when its old time comes up,
     /// which is one wait more than the events need. Setting one makes no system call.
     ///
     /// # Errors
@@ -822,7 +849,7 @@ impl<'a> Io<'a> {
 
     /// Runs this handler when a slot is freed, if it is not run before.
     pub(crate) fn run_when_freed(&mut self) {
-        self.state.marks.room = true;
+        self.state.marks.set(Marks::ROOM);
     }
 }
 

@@ -5,6 +5,9 @@
 use core::fmt;
 use core::ops::{BitAnd, BitOr, BitOrAssign};
 
+use crate::gates::Directions;
+use crate::interest::Direction;
+
 /// `EPOLL*` of `epoll_ctl(2)`; pinned to rustix's in `arch/epoll.rs`.
 pub(crate) mod epoll_bits {
     pub(crate) const IN: u32 = 0x1;
@@ -85,10 +88,6 @@ impl Readiness {
     /// All that is not plain readiness: after one of these a short read does not mean that nothing is left.
     pub const TROUBLE: Readiness = Self::PRIORITY.union(Self::ERROR).union(Self::HUP).union(Self::READ_CLOSED);
 
-    const READERS: Readiness = Self::READ.union(Self::READ_CLOSED).union(Self::HUP).union(Self::ERROR);
-    const WRITERS: Readiness = Self::WRITE.union(Self::HUP).union(Self::ERROR);
-    const PRIORITIES: Readiness = Self::PRIORITY.union(Self::HUP).union(Self::ERROR);
-
     const NAMES: [(Readiness, &'static str); 6] = [
         (Self::READ, "READ"),
         (Self::WRITE, "WRITE"),
@@ -146,22 +145,30 @@ impl Readiness {
         )
     }
 
-    /// Whether the read gate opens.
+    /// Which gates open.
     #[inline]
+    pub(crate) const fn opens(self) -> Directions {
+        if self.intersects(Self::HUP.union(Self::ERROR)) {
+            Directions::ALL
+        } else {
+            // The half-close opens the read gate; the plain bits are the directions'.
+            Directions((self.0 & Directions::ALL.0) | (self.0 >> 5))
+        }
+    }
+
+    /// Whether the read gate opens.
     pub const fn wakes_reader(self) -> bool {
-        self.intersects(Self::READERS)
+        self.opens().0 & Directions::of(Direction::Read).0 != 0
     }
 
     /// Whether the write gate opens.
-    #[inline]
     pub const fn wakes_writer(self) -> bool {
-        self.intersects(Self::WRITERS)
+        self.opens().0 & Directions::of(Direction::Write).0 != 0
     }
 
     /// Whether the priority gate opens.
-    #[inline]
     pub const fn wakes_priority(self) -> bool {
-        self.intersects(Self::PRIORITIES)
+        self.opens().0 & Directions::of(Direction::Priority).0 != 0
     }
 
     /// Whether all bits of `other` are in `self`.

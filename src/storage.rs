@@ -10,7 +10,7 @@ pub(crate) enum Slots<'a, T> {
     Boxed(&'a mut alloc::vec::Vec<T>),
 }
 
-impl<T> Slots<'_, T> {
+impl<'a, T> Slots<'a, T> {
     #[inline]
     pub(crate) fn reborrow(&mut self) -> Slots<'_, T> {
         match self {
@@ -31,6 +31,15 @@ impl<T> Slots<'_, T> {
 
     #[inline]
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        match self {
+            Slots::Lent(vec) => vec.as_mut_slice(),
+            #[cfg(feature = "alloc")]
+            Slots::Boxed(vec) => vec.as_mut_slice(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn into_mut_slice(self) -> &'a mut [T] {
         match self {
             Slots::Lent(vec) => vec.as_mut_slice(),
             #[cfg(feature = "alloc")]

@@ -2,100 +2,18 @@
 //!
 //! Most programs never name anything of this module: [`Io`](crate::Io) is the way in. It is public so that it can be fuzzed,
 //! model-checked and read by itself.
-//!
-//! # A gate
-//!
-//! ```text
-//!                 an edge                     an edge: the waiter is run
-//!        ┌──────────────────────▶ Ready ◀──────────────────────────┐
-//!        │                       │     ▲                           │
-//!        │   the call says EAGAIN│     │ the call says anything    │
-//!      Idle                      │     │ else: stays               │
-//!      ▲ ▲                       ▼     └───┘                       │
-//!      │ └──────────────────── Waiting(w) ─────────────────────────┘
-//!      │      deadline passes: w is run │ ▲
-//!      │      unwait, give: w is not    │ │ an operation while not Ready
-//!      └────────────────────────────────┘ └── (no system call)
-//! ```
+//! The states of a gate are drawn on the [crate page](crate#a-gate).
 
-use core::fmt;
+use core::num::{NonZeroU8, NonZeroU32};
 
 use crate::error::{Error, Rejected};
+use crate::gates::{Directions, Gates};
+pub use crate::gates::{Gate, Waiter};
 use crate::interest::{Direction, Interest};
 use crate::readiness::Readiness;
 use crate::storage::Slots;
 use crate::time::{Deadline, Instant};
 use crate::token::Token;
-use core::num::NonZeroU32;
-
-/// Who is to be run when a wait ends: an opaque number that the poller hands back, a handler's place or a task of a runtime.
-///
-/// ```
-/// use netpoll::Waiter;
-/// assert_eq!(Waiter::new(7).get(), 7);
-/// ```
-// Bytes, not a u32: a `Gate` then takes five bytes instead of eight, and a `PollDesc` with three of them fits one cache line.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Waiter([u8; 4]);
-
-impl Waiter {
-    /// The waiter with this number.
-    #[inline]
-    pub const fn new(number: u32) -> Waiter {
-        Waiter(number.to_ne_bytes())
-    }
-
-    /// Its number.
-    #[inline]
-    pub const fn get(self) -> u32 {
-        u32::from_ne_bytes(self.0)
-    }
-}
-
-impl fmt::Debug for Waiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Waiter({})", self.get())
-    }
-}
-
-/// What is known of one direction of a descriptor: Go's `rg` and `wg` (`runtime/netpoll.go`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gate {
-    /// This direction was not opened.
-    Unopened,
-    /// The last call said `EAGAIN`; the next operation makes no system call.
-    Idle,
-    /// There may be something; the next operation makes its system call. Go's `pdReady`.
-    Ready,
-    /// As `Idle`, and this waiter is run when the next edge, deadline or close comes. Go's pointer to a `G`.
-    Waiting(Waiter),
-}
-
-impl Gate {
-    /// An edge came.
-    #[inline]
-    fn open(&mut self) -> Option<Waiter> {
-        match core::mem::replace(self, Gate::Ready) {
-            Gate::Waiting(waiter) => Some(waiter),
-            Gate::Unopened => {
-                *self = Gate::Unopened;
-                None
-            }
-            Gate::Idle | Gate::Ready => None,
-        }
-    }
-
-    /// The wait ends without readiness.
-    fn interrupt(&mut self) -> Option<Waiter> {
-        match *self {
-            Gate::Waiting(waiter) => {
-                *self = Gate::Idle;
-                Some(waiter)
-            }
-            _ => None,
-        }
-    }
-}
 
 /// One run of one handler, for which each direction of each of its descriptors has a budget of system calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,13 +21,13 @@ pub struct Turn {
     /// Tells this run from others; may wrap.
     pub run: u16,
     /// How many calls each direction gets.
-    pub budget: u8,
+    pub budget: NonZeroU8,
 }
 
 /// What an operation has to do: the answer of [`PollDesc::prepare`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// Make the system call, then tell [`PollDesc::blocked`] if it said `EAGAIN`.
+    /// Make the system call, then [wait](PollDesc::wait) if it said `EAGAIN`.
     Call,
     /// Nothing is ready: the waiter is noted.
     Wait,
@@ -127,6 +45,9 @@ pub(crate) type Owner = u32;
 /// The owner of descriptors that are opened on a bare poller: any waiter may use them.
 pub(crate) const NOBODY: Owner = u32::MAX;
 
+/// The owner of a vacant slot.
+const VACANT: Owner = u32::MAX - 1;
+
 /// What the poller knows of one descriptor; owns it. One cache line.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -139,7 +60,7 @@ pub struct PollDesc<F> {
     /// Links of the list of its owner's descriptors; a vacant slot's `next` is the free list's, a closing one's the closing list's.
     next: u32,
     previous: u32,
-    gates: [Gate; 3],
+    gates: Gates,
     /// Everything but plain readiness that the kernel ever reported.
     trouble: Readiness,
     run: u16,
@@ -153,10 +74,10 @@ impl<F> PollDesc<F> {
         deadlines: [Deadline::NONE; 2],
         fd: None,
         generation: 1,
-        owner: NOBODY,
+        owner: VACANT,
         next: NIL,
         previous: NIL,
-        gates: [Gate::Unopened; 3],
+        gates: Gates::UNOPENED,
         trouble: Readiness::EMPTY,
         run: 0,
         spent: [0; 3],
@@ -170,7 +91,7 @@ impl<F> PollDesc<F> {
 
     /// The gate of `direction`.
     pub fn gate(&self, direction: Direction) -> Gate {
-        self.gates[direction as usize]
+        self.gates.get(direction)
     }
 
     /// Whether nothing but plain readiness was ever reported: then a short read of a TCP stream has emptied it.
@@ -191,14 +112,12 @@ impl<F> PollDesc<F> {
         if self.deadline(direction).is_passed() {
             return Step::Fail(Error::TimedOut);
         }
-        let gate = &mut self.gates[direction as usize];
-        match gate {
-            Gate::Ready => {}
-            Gate::Unopened => return Step::Fail(Error::NotPollable),
-            Gate::Idle | Gate::Waiting(_) => {
-                *gate = Gate::Waiting(waiter);
-                return Step::Wait;
+        if !self.gates.is_ready(direction) {
+            if !self.gates.is_opened(direction) {
+                return Step::Fail(Error::NotPollable);
             }
+            self.gates.wait(direction, waiter);
+            return Step::Wait;
         }
         if let Some(turn) = turn {
             if self.run != turn.run {
@@ -206,7 +125,7 @@ impl<F> PollDesc<F> {
                 self.spent = [0; 3];
             }
             let spent = &mut self.spent[direction as usize];
-            if *spent >= turn.budget {
+            if *spent >= turn.budget.get() {
                 return Step::Yield;
             }
             *spent += 1;
@@ -216,27 +135,24 @@ impl<F> PollDesc<F> {
 
     /// The call said `EAGAIN`: `waiter` waits for the next edge.
     #[inline]
-    pub fn blocked(&mut self, direction: Direction, waiter: Waiter) {
-        self.gates[direction as usize] = Gate::Waiting(waiter);
+    pub fn wait(&mut self, direction: Direction, waiter: Waiter) {
+        self.gates.wait(direction, waiter);
     }
 
     /// The next call would say `EAGAIN`: forgets the readiness, nobody waits.
     #[inline]
     pub fn clear_ready(&mut self, direction: Direction) {
-        let gate = &mut self.gates[direction as usize];
-        if *gate == Gate::Ready {
-            *gate = Gate::Idle;
-        }
+        self.gates.clear(direction);
     }
 
     /// Withdraws a wait; readiness is not touched.
     pub fn unwait(&mut self, direction: Direction) {
-        self.gates[direction as usize].interrupt();
+        self.gates.interrupt(Directions::of(direction));
     }
 
     /// Whether any direction has a waiter.
     pub fn is_waited_for(&self) -> bool {
-        self.gates.iter().any(|gate| matches!(gate, Gate::Waiting(_)))
+        self.gates.is_waited_for()
     }
 
     /// Sets the deadline of reading (with priority) or writing. Says when the slot has to be looked at, if it has to be.
@@ -250,37 +166,21 @@ impl<F> PollDesc<F> {
 
     /// Whom the kernel's edge wakes.
     #[inline]
-    fn edge(&mut self, readiness: Readiness, mut each: impl FnMut(Waiter)) {
+    fn edge(&mut self, readiness: Readiness, each: impl FnMut(Waiter)) {
         self.trouble |= readiness & Readiness::TROUBLE;
-        let [read, write, priority] = &mut self.gates;
-        let reader = if readiness.wakes_reader() { read.open() } else { None };
-        let writer = if readiness.wakes_writer() { write.open() } else { None };
-        if let Some(waiter) = reader {
-            each(waiter);
-        }
-        if let Some(waiter) = writer
-            && writer != reader
-        {
-            each(waiter);
-        }
-        if readiness.wakes_priority()
-            && let Some(waiter) = priority.open()
-        {
-            each(waiter);
-        }
+        let woken = self.gates.open(readiness.opens());
+        self.gates.waiters(woken, each);
     }
 
     /// Lets deadlines pass and ends the waits under them. Says when to look again.
     fn expire(&mut self, now: Instant, mut each: impl FnMut(Waiter)) -> Option<Instant> {
         let [read, write] = &mut self.deadlines;
-        read.advance(now);
-        write.advance(now);
-        let [read_gate, write_gate, priority_gate] = &mut self.gates;
-        if read.is_passed() {
-            read_gate.interrupt().into_iter().chain(priority_gate.interrupt()).for_each(&mut each);
-        }
-        if write.is_passed() {
-            write_gate.interrupt().into_iter().for_each(each);
+        for (deadline, directions) in [(&mut *read, Directions::READING), (&mut *write, Directions::WRITING)] {
+            deadline.advance(now);
+            if deadline.is_passed() {
+                let ended = self.gates.interrupt(directions);
+                self.gates.waiters(ended, &mut each);
+            }
         }
         match (read.ahead(), write.ahead()) {
             (Some(read), Some(write)) => Some(read.min(write)),
@@ -328,7 +228,7 @@ impl TableState {
 /// assert_eq!(table.insert("can", Interest::READ).unwrap_err().value, "can"); // full: given back
 ///
 /// let tty = table.get_mut(token).unwrap();
-/// tty.blocked(Direction::Read, Waiter::new(5)); // the call said EAGAIN
+/// tty.wait(Direction::Read, Waiter::new(5)); // the call said EAGAIN
 /// let mut run = Vec::new();
 /// table.edge(token.to_u64(), Readiness::READ, |waiter| run.push(waiter));
 /// assert_eq!(run, [Waiter::new(5)]);
@@ -403,19 +303,7 @@ impl<'a, F> Table<'a, F> {
                 self.state.free_tail = NIL;
             }
         }
-        let gate = |direction, start| if interest.contains(direction) { start } else { Gate::Unopened };
-        let write_start = if interest.contains(Interest::CONNECTING) { Gate::Idle } else { Gate::Ready };
-        *desc = PollDesc {
-            fd: Some(fd),
-            generation: generation.get(),
-            gates: [
-                gate(Interest::READ, Gate::Ready),
-                gate(Interest::WRITE, write_start),
-                // Nothing exceptional is there until the kernel says so: its own calls (lseek + read, MSG_OOB) do not say EAGAIN.
-                gate(Interest::PRIORITY, Gate::Idle),
-            ],
-            ..PollDesc::VACANT
-        };
+        *desc = PollDesc { fd: Some(fd), generation: generation.get(), gates: Gates::new(interest), ..PollDesc::VACANT };
         self.state.len += 1;
         self.link(index, owner, owned);
         Ok(Token::new(index, generation))
@@ -450,19 +338,9 @@ impl<'a, F> Table<'a, F> {
     /// As [`get_mut`](Table::get_mut), for its owner only.
     #[inline]
     pub(crate) fn get_owned(self, token: Token, owner: Owner) -> Result<&'a mut PollDesc<F>, Error> {
-        let slots = match self.slots {
-            Slots::Lent(vec) => vec.as_mut_slice(),
-            #[cfg(feature = "alloc")]
-            Slots::Boxed(vec) => vec.as_mut_slice(),
-        };
-        match slots.get_mut(token.index() as usize) {
-            Some(desc) if desc.generation == token.generation() && desc.fd.is_some() => {
-                if desc.owner == owner {
-                    Ok(desc)
-                } else {
-                    Err(Error::NotOwner)
-                }
-            }
+        match self.slots.into_mut_slice().get_mut(token.index() as usize) {
+            Some(desc) if desc.generation == token.generation() && desc.owner == owner => Ok(desc),
+            Some(desc) if desc.generation == token.generation() && desc.fd.is_some() => Err(Error::NotOwner),
             _ => Err(Error::Closed),
         }
     }
@@ -484,20 +362,14 @@ impl<'a, F> Table<'a, F> {
         self.state.len -= 1;
         let desc = self.slots.get_mut(index)?;
         desc.deadlines = [Deadline::NONE; 2];
-        for gate in &mut desc.gates {
-            match gate {
-                Gate::Waiting(waiter) if Some(*waiter) != by => {}
-                _ => *gate = Gate::Unopened,
-            }
-        }
+        desc.owner = VACANT;
+        // From now on a token of this use is stale, and an edge finds no such generation.
+        desc.generation = desc.generation.wrapping_add(1);
+        desc.gates.shut(|waiter| Some(waiter) != by);
         if desc.is_waited_for() {
             // The slot is free only when its waiters have been handed out.
-            desc.next = self.state.closing;
-            // From now on a token of this use is stale, and an edge finds no such generation.
-            desc.generation = desc.generation.wrapping_add(1);
-            self.state.closing = index;
+            desc.next = core::mem::replace(&mut self.state.closing, index);
         } else {
-            desc.generation = desc.generation.wrapping_add(1);
             self.free(index);
         }
         Some(fd)
@@ -507,11 +379,8 @@ impl<'a, F> Table<'a, F> {
     pub fn take_closing(&mut self, mut each: impl FnMut(Waiter)) {
         while let Some(desc) = self.slots.get_mut(self.state.closing) {
             let index = core::mem::replace(&mut self.state.closing, desc.next);
-            for gate in core::mem::replace(&mut desc.gates, [Gate::Unopened; 3]) {
-                if let Gate::Waiting(waiter) = gate {
-                    each(waiter);
-                }
-            }
+            let waiting = desc.gates.interrupt(Directions::ALL);
+            desc.gates.waiters(waiting, &mut each);
             self.free(index);
         }
     }
@@ -519,13 +388,7 @@ impl<'a, F> Table<'a, F> {
     /// The kernel said something about the use of a slot that `bits` name. Hands out who is to be run; says whether that use is still there.
     #[inline]
     pub fn edge(&mut self, bits: u64, readiness: Readiness, each: impl FnMut(Waiter)) -> bool {
-        match self.slots.get_mut(bits as u32) {
-            Some(desc) if desc.generation == (bits >> 32) as u32 && desc.fd.is_some() => {
-                desc.edge(readiness, each);
-                true
-            }
-            _ => false,
-        }
+        edge(self.slots.as_mut_slice(), bits, readiness, each)
     }
 
     /// Lets the deadlines of a slot pass and hands out who waited under them. Says when the slot has to be looked at again.
@@ -537,9 +400,7 @@ impl<'a, F> Table<'a, F> {
     pub(crate) fn give(&mut self, token: Token, owned: &mut u32, to: Owner, to_owned: &mut u32) {
         let index = token.index();
         if let Some(desc) = self.slots.get_mut(index) {
-            for gate in &mut desc.gates {
-                gate.interrupt();
-            }
+            desc.gates.interrupt(Directions::ALL);
             self.unlink(index, owned);
             self.link(index, to, to_owned);
         }
@@ -594,7 +455,6 @@ impl<'a, F> Table<'a, F> {
     fn free(&mut self, index: u32) {
         let Some(desc) = self.slots.get_mut(index) else { return };
         desc.next = NIL;
-        desc.owner = NOBODY;
         if desc.generation == 0 {
             self.state.retired += 1;
             return;
@@ -604,6 +464,18 @@ impl<'a, F> Table<'a, F> {
             None => self.state.free_head = index,
         }
         self.state.free_tail = index;
+    }
+}
+
+/// As [`Table::edge`], for a loop over events that looks up the slots once.
+#[inline]
+pub(crate) fn edge<F>(slots: &mut [PollDesc<F>], bits: u64, readiness: Readiness, each: impl FnMut(Waiter)) -> bool {
+    match slots.get_mut(bits as u32 as usize) {
+        Some(desc) if desc.generation == (bits >> 32) as u32 => {
+            desc.edge(readiness, each);
+            true
+        }
+        _ => false,
     }
 }
 
@@ -652,7 +524,7 @@ mod tests {
         let token = table.insert(3, Interest::default()).unwrap();
         let desc = table.get_mut(token).unwrap();
         assert_eq!(desc.prepare(Direction::Read, W, None), Step::Call);
-        desc.blocked(Direction::Read, W);
+        desc.wait(Direction::Read, W);
         desc.unwait(Direction::Read);
         assert_eq!(woken(&mut table, token, Readiness::READ), []);
         assert_eq!(table.get_mut(token).unwrap().prepare(Direction::Read, W, None), Step::Call);
@@ -684,21 +556,10 @@ mod tests {
             (Readiness::PRIORITY, &[]),
         ] {
             let desc = table.get_mut(token).unwrap();
-            desc.blocked(Direction::Read, Waiter::new(1));
-            desc.blocked(Direction::Write, Waiter::new(2));
+            desc.wait(Direction::Read, Waiter::new(1));
+            desc.wait(Direction::Write, Waiter::new(2));
             assert_eq!(woken(&mut table, token, readiness), expected, "{readiness:?}");
         }
-    }
-
-    #[test]
-    fn one_waiter_for_both_directions_comes_out_once() {
-        let mut storage = TableStorage::<u32, 2>::new();
-        let mut table = storage.lend();
-        let token = table.insert(3, Interest::default()).unwrap();
-        let desc = table.get_mut(token).unwrap();
-        desc.blocked(Direction::Read, W);
-        desc.blocked(Direction::Write, W);
-        assert_eq!(woken(&mut table, token, Readiness::READ | Readiness::WRITE), [1]);
     }
 
     #[test]
@@ -722,7 +583,7 @@ mod tests {
         assert!(!vacant);
         let new = table.insert(4, Interest::default()).unwrap();
         assert_eq!(new.index(), old.index());
-        table.get_mut(new).unwrap().blocked(Direction::Read, W);
+        table.get_mut(new).unwrap().wait(Direction::Read, W);
         assert!(!table.edge(old.to_u64(), Readiness::READ | Readiness::HUP, |_| unreachable!()));
         assert_eq!(table.get(old).err(), Some(Error::Closed));
         assert_eq!(table.remove(old), Err(Error::Closed));
@@ -735,7 +596,7 @@ mod tests {
         let token = table.insert(3, Interest::default()).unwrap();
         table.remove(token).unwrap();
         let next = Token::from_u64(token.to_u64() + (1 << 32)).unwrap();
-        assert!(!table.edge(next.to_u64(), Readiness::READ, |_| unreachable!()));
+        table.edge(next.to_u64(), Readiness::READ, |_| unreachable!());
         assert_eq!(table.remove(next), Err(Error::Closed));
     }
 
@@ -775,8 +636,8 @@ mod tests {
         let mut storage = TableStorage::<u32, 1>::new();
         let mut table = storage.lend();
         let token = table.insert(3, Interest::default()).unwrap();
-        table.get_mut(token).unwrap().blocked(Direction::Read, Waiter::new(1));
-        table.get_mut(token).unwrap().blocked(Direction::Write, Waiter::new(2));
+        table.get_mut(token).unwrap().wait(Direction::Read, Waiter::new(1));
+        table.get_mut(token).unwrap().wait(Direction::Write, Waiter::new(2));
         assert_eq!(table.remove(token), Ok(3));
         assert!(!table.has_room());
         let mut run = Vec::new();
@@ -808,8 +669,8 @@ mod tests {
         let token = table.insert(3, Interest::default()).unwrap();
         let at = |nanos| Instant::from_nanos(nanos);
         let desc = table.get_mut(token).unwrap();
-        desc.blocked(Direction::Read, Waiter::new(1));
-        desc.blocked(Direction::Write, Waiter::new(2));
+        desc.wait(Direction::Read, Waiter::new(1));
+        desc.wait(Direction::Write, Waiter::new(2));
         assert_eq!(desc.set_deadline(Direction::Read, Some(at(10)), at(1)), Some(at(10)));
         assert_eq!(desc.set_deadline(Direction::Write, Some(at(20)), at(1)), Some(at(20)));
         let mut run = Vec::new();
@@ -828,8 +689,8 @@ mod tests {
         let token = table.insert(3, Interest::default()).unwrap();
         let at = Instant::from_nanos(10);
         let desc = table.get_mut(token).unwrap();
-        desc.blocked(Direction::Read, Waiter::new(1));
-        desc.blocked(Direction::Write, Waiter::new(2));
+        desc.wait(Direction::Read, Waiter::new(1));
+        desc.wait(Direction::Write, Waiter::new(2));
         desc.set_deadline(Direction::Read, Some(at), Instant::from_nanos(1));
         desc.set_deadline(Direction::Write, Some(at), Instant::from_nanos(1));
         let mut run = Vec::new();
@@ -843,13 +704,14 @@ mod tests {
         let mut table = storage.lend();
         let token = table.insert(3, Interest::default()).unwrap();
         let desc = table.get_mut(token).unwrap();
-        let turn = Some(Turn { run: 1, budget: 2 });
+        let budget = NonZeroU8::new(2).unwrap();
+        let turn = Some(Turn { run: 1, budget });
         assert_eq!(desc.prepare(Direction::Read, W, turn), Step::Call);
         assert_eq!(desc.prepare(Direction::Read, W, turn), Step::Call);
         assert_eq!(desc.prepare(Direction::Read, W, turn), Step::Yield);
         assert_eq!(desc.gate(Direction::Read), Gate::Ready);
         assert_eq!(desc.prepare(Direction::Write, W, turn), Step::Call);
-        assert_eq!(desc.prepare(Direction::Read, W, Some(Turn { run: 2, budget: 2 })), Step::Call);
+        assert_eq!(desc.prepare(Direction::Read, W, Some(Turn { run: 2, budget })), Step::Call);
     }
 
     #[test]
@@ -874,7 +736,7 @@ mod tests {
         let mut table = storage.lend();
         let (mut mine, mut theirs) = (NIL, NIL);
         let token = table.insert_for(1, &mut mine, 3, Interest::default()).unwrap();
-        table.get_mut(token).unwrap().blocked(Direction::Read, W);
+        table.get_mut(token).unwrap().wait(Direction::Read, W);
         table.give(token, &mut mine, 2, &mut theirs);
         assert_eq!((mine, theirs), (NIL, token.index()));
         assert!(!table.get(token).unwrap().is_waited_for());

@@ -1,6 +1,6 @@
 //! Sockets with the manners of Go's package `net`: [`TcpListener`] and [`TcpStream`].
 //!
-//! Every operation takes the [`Io`] of whoever owns the socket, which a handler's [`Context`](crate::Context) is by itself,
+//! Every operation takes the [`Io`](crate::Io) of whoever owns the socket, which a handler's [`Context`](crate::Context) is by itself,
 //! and answers `Pending` where Go would block. What Go returns as `(n, err)` comes apart: a `read` or `write` that moved anything answers how much, and the error is
 //! the answer of the next one.
 //!

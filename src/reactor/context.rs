@@ -10,10 +10,10 @@ use super::ready::{HandlerId, Header, ReactorState, Roster};
 use super::storage::Cell;
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
-use crate::poller::Io;
+use crate::gates::Waiter;
+use crate::poller::{Io, Marks};
 use crate::source::Source;
 use crate::storage::Slots;
-use crate::table::Waiter;
 use crate::time::{Deadline, Instant};
 use crate::token::Token;
 
@@ -88,7 +88,7 @@ impl<H> Handlers<'_, H> {
             io.as_owner(Waiter::new(index), index).close_owned(owned);
         }
         if self.roster().leave_place(index) {
-            io.state().slot_freed = true;
+            io.state().marks.set(Marks::FREED);
         }
         io.state().handlers_full = !self.roster().has_room();
         if let Some(cell) = self.cell(index) {
@@ -119,7 +119,6 @@ impl<H> Handlers<'_, H> {
 /// }
 /// ```
 pub struct Context<'a, H: Handler> {
-    pub(super) id: HandlerId,
     pub(super) io: Io<'a>,
     pub(super) handlers: Handlers<'a, H>,
     pub(super) shared: &'a mut H::Shared,
@@ -143,19 +142,19 @@ impl<'a, H: Handler> DerefMut for Context<'a, H> {
 
 impl<H: Handler> fmt::Debug for Context<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("id", &self.id).field("io", &self.io).finish_non_exhaustive()
+        f.debug_struct("Context").field("id", &self.id()).field("io", &self.io).finish_non_exhaustive()
     }
 }
 
 impl<H: Handler> Context<'_, H> {
     #[inline]
     fn index(&self) -> u32 {
-        self.id.index() as u32
+        self.io.waiter().get()
     }
 
     /// The running handler.
     pub fn id(&self) -> HandlerId {
-        self.id
+        HandlerId::of(self.index(), self.handlers.headers.get(self.index()))
     }
 
     /// The state that was lent to [`Reactor::run`](crate::Reactor::run).
@@ -190,7 +189,7 @@ impl<H: Handler> Context<'_, H> {
     pub fn end(&mut self, id: HandlerId) -> Result<(), Error> {
         let (index, _) = self.handlers.roster().find(id)?;
         if index == self.index() {
-            self.handlers.state.end_running = true;
+            self.io.state().marks.set(Marks::ENDED);
         } else {
             self.handlers.end(&mut self.io, index);
         }
@@ -236,7 +235,7 @@ impl<H: Handler> Context<'_, H> {
 
     /// Runs this handler again in the next round: for those who stop early of their own will and are not done.
     pub fn yield_now(&mut self) {
-        self.io.state().marks.yielded = true;
+        self.io.state().marks.set(Marks::YIELDED);
     }
 
     /// Sets or clears this handler's timer; it is run when the moment comes, and [`poll_timer`](Context::poll_timer) then answers once.
@@ -244,7 +243,7 @@ impl<H: Handler> Context<'_, H> {
     /// A moment in the past runs it in the next round. Setting it later than it was costs one look more when its old time comes up.
     pub fn set_timer(&mut self, at: Option<Instant>) {
         let now = if at.is_some() { self.io.now() } else { Instant::FAR_FUTURE };
-        self.handlers.set_timer(self.id.index() as u32, at, now);
+        self.handlers.set_timer(self.io.waiter().get(), at, now);
     }
 
     /// Sets the timer `after` from now, by a fresh look at the clock.
@@ -265,12 +264,17 @@ impl<H: Handler> Context<'_, H> {
         }
     }
 
-    /// Whether this handler was notified since this was last asked.
+    /// Whether this handler was notified since this was last asked; if not, it waits for that.
+    ///
+    /// A notification runs it in any case; asking makes the wait a declared one, which [`Stats::parked_handlers`](crate::Stats::parked_handlers) does not count.
     pub fn poll_notified(&mut self) -> Poll<()> {
         let index = self.index();
         match self.handlers.headers.get_mut(index).is_some_and(Header::take_notified) {
             true => Poll::Ready(()),
-            false => Poll::Pending,
+            false => {
+                self.io.state().marks.set(Marks::WAITED);
+                Poll::Pending
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod ready;
 mod storage;
 
 use core::num::NonZeroU8;
+use core::task::Poll;
 
 use rustix::fd::{AsFd, BorrowedFd};
 
@@ -19,16 +20,17 @@ pub use storage::{LendReactor, ReactorStorage};
 use crate::breaker::Breaker;
 use crate::deadline::Queue;
 use crate::error::{Error, Rejected};
+use crate::gates::Waiter;
 use crate::poller::{Io, Marks, Poller, Stats, Timeout};
 use crate::source::Source;
-use crate::table::{NOBODY, Turn, Waiter};
+use crate::table::{NOBODY, Turn};
 use crate::time::{Clock, Instant};
 use context::Handlers;
 use ready::{NIL, ReactorState, Roster};
 use storage::{Cell, HandlerParts, ReactorParts};
 
 /// System calls per direction of a descriptor and run of a handler, unless [`Reactor::with_budget`] says otherwise.
-const DEFAULT_BUDGET: u8 = 32;
+const DEFAULT_BUDGET: NonZeroU8 = NonZeroU8::new(32).unwrap();
 
 /// The event loop: a [`Poller`] and the handlers that it runs.
 ///
@@ -90,14 +92,14 @@ impl<'s, H: Handler> Reactor<'s, H> {
         let ReactorParts { poller, handlers } = storage.lend()?;
         let mut reactor = Reactor { state: ReactorState::new(), handlers, poller: Poller::on_parts(poller, clock)? };
         reactor.clear();
-        Ok(reactor)
+        Ok(reactor.with_budget(DEFAULT_BUDGET))
     }
 
     /// Sets how many system calls each direction of a descriptor gets in one run of its handler, 32 if this is not called. When they are used up its operations answer
     /// `Pending` and the handler goes to the tail of the ready list, so that a flood on one descriptor delays everybody else by
     /// at most this many calls for each direction that is flooded.
     pub fn with_budget(mut self, budget: NonZeroU8) -> Reactor<'s, H> {
-        self.state.budget = budget.get();
+        self.poller.state().turn = Some(Turn { run: 0, budget });
         self
     }
 
@@ -254,7 +256,6 @@ impl<'s, H: Handler> Reactor<'s, H> {
     fn recover(&mut self) {
         let index = core::mem::replace(&mut self.state.running, NIL);
         if index != NIL {
-            self.state.end_running = false;
             let (mut handlers, mut io) = self.outside();
             // What it had opened and closed in that run is in no list yet.
             io.as_owner(Waiter::new(index), index).close_all_of(index);
@@ -262,11 +263,15 @@ impl<'s, H: Handler> Reactor<'s, H> {
                 header.owned = NIL;
             }
             handlers.end(&mut io, index);
-            self.after_run();
+            self.after_free();
         }
     }
 
     fn pass(&mut self, timeout: Timeout, shared: &mut H::Shared) -> Result<(), Error> {
+        // Freed from outside of any handler.
+        if self.poller.state().marks.has(Marks::FREED) {
+            self.after_free();
+        }
         let timeout = if self.state.anybody_ready() {
             Timeout::Now
         } else {
@@ -278,8 +283,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
         if timeout != Timeout::Now {
             H::on_sleep(shared, &self.poller.stats());
         }
-        let mut roster = Roster { state: &mut self.state, headers: self.handlers.headers.reborrow() };
-        let polled = self.poller.poll(timeout, |waiter| roster.enqueue(waiter.get()))?;
+        let (state, headers) = (&mut self.state, self.handlers.headers.as_mut_slice());
+        let polled = self.poller.poll(timeout, |waiter| state.enqueue(headers, waiter.get()))?;
         self.fire_timers();
         if polled.woken {
             self.roster().wake();
@@ -289,8 +294,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
             let mut freed = false;
             let next = self.roster().next(&mut freed);
             if freed {
-                self.poller.state().slot_freed = true;
-                self.after_run();
+                self.after_free();
             }
             match next {
                 Some(index) => self.dispatch(index, shared),
@@ -322,70 +326,74 @@ impl<'s, H: Handler> Reactor<'s, H> {
     fn dispatch(&mut self, index: u32, shared: &mut H::Shared) {
         let HandlerParts { headers, timers, cells } = &mut self.handlers;
         let state = &mut self.state;
-        let Some(id) = (Roster { state, headers: headers.reborrow() }).id(index) else { return };
         let Some(header) = headers.get(index) else { return };
         let Some((before, rest)) = cells.split_at_mut_checked(index as usize) else { return };
         let Some((Cell::Live(handler), after)) = rest.split_first_mut() else { return };
         state.running = index;
-        state.run = state.run.wrapping_add(1);
         let poller = self.poller.state();
-        poller.turn = Some(Turn { run: state.run, budget: state.budget });
+        if let Some(turn) = &mut poller.turn {
+            turn.run = turn.run.wrapping_add(1);
+        }
         poller.owned = header.owned;
-        poller.marks = Marks::default();
+        poller.marks.keep(Marks::FREED);
         let mut cx = Context {
-            id,
             io: self.poller.io_of(Waiter::new(index), index),
             handlers: Handlers { state, headers: headers.reborrow(), timers: timers.reborrow(), before, after },
             shared,
         };
         let finished = match handler.on_ready(&mut cx) {
-            core::task::Poll::Pending => false,
-            core::task::Poll::Ready(Ok(())) => true,
-            core::task::Poll::Ready(Err(error)) => {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) => {
                 handler.on_error(error, &mut cx);
                 true
             }
         };
-        let state = &mut self.state;
-        state.running = NIL;
-        let finished = core::mem::take(&mut state.end_running) || finished;
-        let poller = self.poller.state();
-        poller.turn = None;
-        let (owned, marks) = (poller.owned, poller.marks);
-        if let Some(header) = self.handlers.headers.get_mut(index) {
-            header.owned = owned;
-        }
-        if finished {
-            let (mut handlers, mut io) = self.outside();
-            handlers.end(&mut io, index);
-        } else if marks.yielded {
-            self.roster().enqueue(index);
-        } else if !marks.waited || marks.room {
-            self.settle_idle(index, marks);
-        }
-        if self.poller.state().slot_freed {
-            self.after_run();
+        self.state.running = NIL;
+        // By far the most common end of a run is a wait, and nothing else.
+        if finished || self.poller.state().marks != Marks::WAITED {
+            self.settle(index, finished);
         }
     }
 
-    /// A handler said `Pending` and no gate of this run will run it.
-    #[cold]
-    fn settle_idle(&mut self, index: u32, marks: Marks) {
-        if marks.room {
-            self.roster().wait_for_room(index);
+    /// The rest of a run that was more than a wait.
+    fn settle(&mut self, index: u32, finished: bool) {
+        let poller = self.poller.state();
+        let (owned, marks) = (poller.owned, poller.marks);
+        if marks.has(Marks::OWNED)
+            && let Some(header) = self.handlers.headers.get_mut(index)
+        {
+            header.owned = owned;
         }
-        let Some(header) = self.handlers.headers.get(index) else { return };
-        let will_run = marks.room || marks.waited || header.is_queued() || header.waits_for_wake() || header.timer.ahead().is_some();
+        if finished || marks.has(Marks::ENDED) {
+            let (mut handlers, mut io) = self.outside();
+            handlers.end(&mut io, index);
+        } else if marks.has(Marks::YIELDED) {
+            self.roster().enqueue(index);
+        } else {
+            if marks.has(Marks::ROOM) {
+                self.roster().wait_for_room(index);
+            }
+            if !marks.has(Marks::WAITED) && !marks.has(Marks::ROOM) && self.is_parked(index) {
+                self.poller.state().count_parked();
+            }
+        }
+        if self.poller.state().marks.has(Marks::FREED) {
+            self.after_free();
+        }
+    }
+
+    /// Whether nothing but a notification will run this handler, which has just said `Pending` and waits for no gate that it waited for before, no timer, no wake.
+    fn is_parked(&mut self, index: u32) -> bool {
+        let Some(header) = self.handlers.headers.get(index) else { return false };
+        let will_run = header.is_queued() || header.waits_for_wake() || header.timer.ahead().is_some();
         let owned = header.owned;
-        if !will_run && !self.poller.io_of(Waiter::new(index), index).any_wait(owned) {
-            self.poller.state().count_parked();
-        }
+        !will_run && !self.poller.io_of(Waiter::new(index), index).any_wait(owned)
     }
 
     /// Slots were freed: whoever waited for room is run.
-    #[cold]
-    fn after_run(&mut self) {
-        self.poller.state().slot_freed = false;
+    fn after_free(&mut self) {
+        self.poller.state().marks.keep(Marks::NONE);
         let has_room = self.roster().has_room();
         self.poller.state().handlers_full = !has_room;
         self.roster().release_room_waiters();

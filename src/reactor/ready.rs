@@ -27,6 +27,12 @@ impl HandlerId {
         Some(HandlerId(Token::new(index, NonZeroU32::new(generation)?)))
     }
 
+    /// The handler that runs, whose header there always is.
+    pub(super) fn of(index: u32, header: Option<&Header>) -> HandlerId {
+        let generation = header.and_then(|header| NonZeroU32::new(header.generation)).unwrap_or(NonZeroU32::MIN);
+        HandlerId(Token::new(index, generation))
+    }
+
     /// The handler's place: below the storage's number of handlers, and no other living handler's. An index for tables of the program's own.
     pub const fn index(self) -> usize {
         self.0.index() as usize
@@ -162,11 +168,7 @@ pub(crate) struct ReactorState {
     /// A wake came while nobody waited for one.
     wake_remembered: bool,
     pub(super) stop: bool,
-    /// The running handler ended itself.
-    pub(super) end_running: bool,
     pub(super) running: u32,
-    pub(super) run: u16,
-    pub(super) budget: u8,
 }
 
 impl ReactorState {
@@ -181,15 +183,24 @@ impl ReactorState {
             len: 0,
             wake_remembered: false,
             stop: false,
-            end_running: false,
             running: NIL,
-            run: 0,
-            budget: super::DEFAULT_BUDGET,
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.len as usize
+    }
+
+    /// As [`Roster::enqueue`], for a loop over waiters that looks up the headers once.
+    #[inline]
+    pub(super) fn enqueue(&mut self, headers: &mut [Header], index: u32) {
+        if let Some(header) = headers.get_mut(index as usize)
+            && !header.is_queued()
+            && header.life == Life::Live
+        {
+            header.marks.set(Marks::QUEUED);
+            self.ready.push(index, headers);
+        }
     }
 
     pub(super) fn anybody_ready(&self) -> bool {
@@ -263,23 +274,10 @@ impl Roster<'_> {
         }
     }
 
-    /// The handler that lives in this place.
-    pub(super) fn id(&self, index: u32) -> Option<HandlerId> {
-        let header = self.headers.get(index).filter(|header| header.life == Life::Live)?;
-        HandlerId::new(index, header.generation)
-    }
-
     /// Runs a handler in the next round, unless it is still to be run in this one.
     #[inline]
     pub(super) fn enqueue(&mut self, index: u32) {
-        let headers = self.headers.as_mut_slice();
-        if let Some(header) = headers.get_mut(index as usize)
-            && !header.is_queued()
-            && header.life == Life::Live
-        {
-            header.marks.set(Marks::QUEUED);
-            self.state.ready.push(index, headers);
-        }
+        self.state.enqueue(self.headers.as_mut_slice(), index);
     }
 
     /// Whoever is ready now is this round; who becomes ready during it is the next.

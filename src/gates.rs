@@ -1,0 +1,184 @@
+//! The three gates of a descriptor, and who waits at them: every change of a gate's state is in this file.
+//!
+//! The states are drawn on the [crate page](crate#a-gate). They are kept as one set of directions per state, so that an event word, which
+//! is a set of directions too, goes through all gates at once.
+
+use core::fmt;
+
+use crate::interest::{Direction, Interest};
+
+/// Who is to be run when a wait ends: an opaque number that the poller hands back, a handler's place or a task of a runtime.
+///
+/// ```
+/// use netpoll::Waiter;
+/// assert_eq!(Waiter::new(7).get(), 7);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Waiter(u32);
+
+impl Waiter {
+    /// The waiter with this number.
+    #[inline]
+    pub const fn new(number: u32) -> Waiter {
+        Waiter(number)
+    }
+
+    /// Its number.
+    #[inline]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Waiter({})", self.get())
+    }
+}
+
+/// What is known of one direction of a descriptor: Go's `rg` and `wg` (`runtime/netpoll.go`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gate {
+    /// This direction was not opened.
+    Unopened,
+    /// The last call said `EAGAIN`; the next operation makes no system call.
+    Idle,
+    /// There may be something; the next operation makes its system call. Go's `pdReady`.
+    Ready,
+    /// As `Idle`, and this waiter is run when the next edge, deadline or close comes. Go's pointer to a `G`.
+    Waiting(Waiter),
+}
+
+/// A set of directions, in the order of epoll's low bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Directions(pub(crate) u8);
+
+impl Directions {
+    pub(crate) const NONE: Directions = Directions(0);
+    pub(crate) const ALL: Directions = Directions(0b111);
+    /// Whose waits the read deadline ends, and the write deadline.
+    pub(crate) const READING: Directions = Directions(Self::of(Direction::Read).0 | Self::of(Direction::Priority).0);
+    pub(crate) const WRITING: Directions = Self::of(Direction::Write);
+
+    #[inline]
+    pub(crate) const fn of(direction: Direction) -> Directions {
+        Directions(1 << direction as u8)
+    }
+
+    #[inline]
+    const fn intersects(self, other: Directions) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Ready and waiting are disjoint, and both within opened; what is in opened alone is idle.
+#[derive(Debug)]
+pub(crate) struct Gates {
+    waiters: [Waiter; 3],
+    opened: Directions,
+    ready: Directions,
+    waiting: Directions,
+}
+
+impl Gates {
+    pub(crate) const UNOPENED: Gates =
+        Gates { waiters: [Waiter(0); 3], opened: Directions::NONE, ready: Directions::NONE, waiting: Directions::NONE };
+
+    /// Ready, as a new descriptor may be; but nothing exceptional is there until the kernel says so, since its own calls (lseek and read, `MSG_OOB`) do not say
+    /// `EAGAIN`; and a connecting socket cannot be written to.
+    pub(crate) const fn new(interest: Interest) -> Gates {
+        let (mut opened, mut ready) = (0, 0);
+        if interest.contains(Interest::READ) {
+            opened |= Directions::of(Direction::Read).0;
+            ready |= Directions::of(Direction::Read).0;
+        }
+        if interest.contains(Interest::WRITE) {
+            opened |= Directions::of(Direction::Write).0;
+            if !interest.contains(Interest::CONNECTING) {
+                ready |= Directions::of(Direction::Write).0;
+            }
+        }
+        if interest.contains(Interest::PRIORITY) {
+            opened |= Directions::of(Direction::Priority).0;
+        }
+        Gates { opened: Directions(opened), ready: Directions(ready), ..Gates::UNOPENED }
+    }
+
+    pub(crate) fn get(&self, direction: Direction) -> Gate {
+        let gate = Directions::of(direction);
+        if self.ready.intersects(gate) {
+            Gate::Ready
+        } else if self.waiting.intersects(gate) {
+            Gate::Waiting(self.waiters[direction as usize])
+        } else if self.opened.intersects(gate) {
+            Gate::Idle
+        } else {
+            Gate::Unopened
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_ready(&self, direction: Direction) -> bool {
+        self.ready.intersects(Directions::of(direction))
+    }
+
+    pub(crate) fn is_opened(&self, direction: Direction) -> bool {
+        self.opened.intersects(Directions::of(direction))
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting != Directions::NONE
+    }
+
+    /// An edge came: opens these gates, and says whose waits that ends.
+    #[inline]
+    pub(crate) fn open(&mut self, gates: Directions) -> Directions {
+        let gates = Directions(gates.0 & self.opened.0);
+        self.ready.0 |= gates.0;
+        self.interrupt(gates)
+    }
+
+    /// Ends the waits at these gates without readiness, and says which there were.
+    #[inline]
+    pub(crate) fn interrupt(&mut self, gates: Directions) -> Directions {
+        let ended = Directions(self.waiting.0 & gates.0);
+        self.waiting.0 &= !gates.0;
+        ended
+    }
+
+    /// Hands out who waited in these directions.
+    #[inline]
+    pub(crate) fn waiters(&self, directions: Directions, mut each: impl FnMut(Waiter)) {
+        let [read, priority, write] = self.waiters;
+        for (direction, waiter) in [(Direction::Read, read), (Direction::Write, write), (Direction::Priority, priority)] {
+            if directions.intersects(Directions::of(direction)) {
+                each(waiter);
+            }
+        }
+    }
+
+    /// `waiter` waits for the next edge: the last call said `EAGAIN`, or would say it again.
+    #[inline]
+    pub(crate) fn wait(&mut self, direction: Direction, waiter: Waiter) {
+        self.clear(direction);
+        self.waiting.0 |= Directions::of(direction).0;
+        self.waiters[direction as usize] = waiter;
+    }
+
+    /// Forgets the readiness.
+    #[inline]
+    pub(crate) fn clear(&mut self, direction: Direction) {
+        self.ready.0 &= !Directions::of(direction).0;
+    }
+
+    /// Closes all gates for ever, but for the waits that are to be handed out.
+    pub(crate) fn shut(&mut self, keep: impl Fn(Waiter) -> bool) {
+        self.ready = Directions::NONE;
+        self.opened = Directions::NONE;
+        for direction in [Direction::Read, Direction::Write, Direction::Priority] {
+            if !keep(self.waiters[direction as usize]) {
+                self.interrupt(Directions::of(direction));
+            }
+        }
+    }
+}
