@@ -32,7 +32,7 @@ struct Arguments {
     listen: SocketAddr,
 
     /// How many descriptors at once: the listener and the clients
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     capacity: u32,
 
     /// When a silent client is disconnected, in milliseconds
@@ -153,13 +153,13 @@ async fn serve(driver: Driver, listener: TcpListener, executor: Rc<LocalExecutor
 fn run(arguments: &Arguments) -> Result<(), Error> {
     let storage = Box::leak(Box::new(BoxedPollerStorage::with_capacity(arguments.capacity as usize)));
     let mut poller = Poller::new(storage)?;
-    let listener = TcpListener::bind(arguments.listen)?;
-    println!("async_echo: listening on {}", listener.local_addr()?);
-    let listener = listener.open(&mut poller.io(NOBODY))?;
     let breaker = poller.breaker();
     if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
         std::thread::spawn(move || signals.forever().try_for_each(|_| breaker.wake()));
     }
+    let listener = TcpListener::bind(arguments.listen)?;
+    println!("async_echo: listening on {}", listener.local_addr()?);
+    let listener = listener.open(&mut poller.io(NOBODY))?;
 
     let wakers = vec![None; arguments.capacity as usize * 2];
     let driver = Driver(Rc::new(RefCell::new(Inner { poller, wakers, alarms: Vec::new() })));

@@ -8,7 +8,6 @@
 //! SIGINT and SIGTERM end it gracefully: nobody is accepted any more, what was received is still echoed.
 
 use core::net::SocketAddr;
-use core::num::NonZeroUsize;
 use core::task::{Poll, ready};
 use core::time::Duration;
 use std::process::ExitCode;
@@ -28,8 +27,8 @@ struct Arguments {
     listen: SocketAddr,
 
     /// How many clients at once; others wait until one leaves
-    #[arg(long, value_name = "N", default_value = "1024")]
-    capacity: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    capacity: u32,
 
     /// When a silent client is disconnected, in milliseconds; never without this
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -137,18 +136,18 @@ impl Client {
 
 fn serve(arguments: &Arguments) -> Result<(), Error> {
     // Beside the clients there are the listener, which has a descriptor, and the signals, which have none.
-    let clients = arguments.capacity.get();
+    let clients = arguments.capacity as usize;
     let mut storage = BoxedReactorStorage::with_capacity(clients + 2, clients + 1);
     let mut reactor = Reactor::new(&mut storage)?;
-
-    let listener = TcpListener::bind(arguments.listen)?;
-    println!("echo: listening on {}", listener.local_addr()?);
-    reactor.spawn_with(listener, Echo::Listener)?;
-    reactor.spawn(Echo::Signals)?;
 
     if let (Some(breaker), Ok(mut signals)) = (reactor.shared_breaker(), Signals::new([SIGINT, SIGTERM])) {
         std::thread::spawn(move || signals.forever().try_for_each(|_| breaker.wake()));
     }
+    reactor.spawn(Echo::Signals)?;
+
+    let listener = TcpListener::bind(arguments.listen)?;
+    println!("echo: listening on {}", listener.local_addr()?);
+    reactor.spawn_with(listener, Echo::Listener)?;
 
     let mut server = Server { idle_timeout: arguments.idle_timeout.map(Duration::from_millis), ending: false };
     reactor.run(&mut server)?;

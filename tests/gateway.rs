@@ -3,25 +3,25 @@
 //!
 //! Debian packages: `mbpoll`, `python3-pymodbus`, `socat`. A test whose tool is missing fails.
 
-#![cfg(target_os = "linux")]
+#[path = "util/example.rs"]
+mod example;
 
+use example::{Example, PATIENCE};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, BufRead, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-
-/// Longer than anything here takes, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Function, address and quantity: one holding register from `address` on.
 fn read_one(address: u8) -> [u8; 5] {
@@ -30,36 +30,24 @@ fn read_one(address: u8) -> [u8; 5] {
 
 // ---- The gateway
 
-fn example() -> PathBuf {
-    let mut path = std::env::current_exe().unwrap(); // target/<profile>/deps/gateway-<hash>
-    path.pop();
-    path.pop();
-    path.push("examples/modbus_gateway");
-    assert!(path.exists(), "{} is missing: cargo build --example modbus_gateway", path.display());
-    path
-}
+struct Gateway(Example);
 
-struct Gateway {
-    child: Child,
-    output: BufReader<ChildStdout>,
-    greeting: String,
-    address: SocketAddr,
+impl Deref for Gateway {
+    type Target = Example;
+
+    fn deref(&self) -> &Example {
+        &self.0
+    }
 }
 
 impl Gateway {
     fn start(arguments: &[&str]) -> Gateway {
-        Gateway::spawn(Command::new(example()), arguments)
+        Gateway::spawn(Command::new(example::path("modbus_gateway")), arguments)
     }
 
     fn spawn(mut command: Command, arguments: &[&str]) -> Gateway {
-        command.args(["--listen", "127.0.0.1:0", "--baud", "115200", "--parity", "none"]).args(arguments).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut greeting = String::new();
-        output.read_line(&mut greeting).unwrap();
-        let address =
-            greeting.strip_prefix("modbus gateway: tcp ").and_then(|rest| rest.split(' ').next()).unwrap_or_else(|| panic!("{greeting:?}"));
-        Gateway { child, output, address: address.parse().unwrap(), greeting }
+        command.args(["--listen", "127.0.0.1:0", "--baud", "115200", "--parity", "none"]).args(arguments);
+        Gateway(Example::spawn(command))
     }
 
     fn on(tty: &Path, arguments: &[&str]) -> Gateway {
@@ -71,19 +59,7 @@ impl Gateway {
     }
 
     fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { stream }
-    }
-
-    /// How many descriptors it has open.
-    fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        Client { stream: self.0.connect() }
     }
 
     /// Asks for the counters; the number that stands before or after `what`.
@@ -91,7 +67,7 @@ impl Gateway {
         self.signal(Signal::USR1);
         let mut text = String::new();
         while !text.contains("reactor:") {
-            assert_ne!(self.output.read_line(&mut text).unwrap(), 0, "{text}");
+            assert_ne!(self.0.output.read_line(&mut text).unwrap(), 0, "{text}");
         }
         let (before, after) = text.split_once(what).unwrap_or_else(|| panic!("no {what:?} in {text}"));
         let no_digit = |letter: char| !letter.is_ascii_digit();
@@ -99,22 +75,8 @@ impl Gateway {
         if number.is_empty() { other.parse().unwrap() } else { number.parse().unwrap() }
     }
 
-    fn wait(mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < PATIENCE, "the gateway does not end");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn wait(self) -> ExitStatus {
+        self.0.wait()
     }
 }
 
@@ -497,7 +459,7 @@ fn clients_beyond_the_capacity_wait_for_a_seat() {
 #[test]
 fn out_of_descriptors_the_gateway_serves_on() {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 16; exec \"$0\" \"$@\""]).arg(example());
+    command.args(["-c", "ulimit -n 16; exec \"$0\" \"$@\""]).arg(example::path("modbus_gateway"));
     let mut gateway = Gateway::spawn(command, &[]);
     let mut clients: Vec<Client> = (0..12).map(|_| gateway.connect()).collect();
     for client in &mut clients {
@@ -720,7 +682,7 @@ fn nonsense_arguments_end_with_status_2_and_usage() {
         &["stray"],
     ];
     for arguments in cases {
-        let output = Command::new(example()).args(arguments).output().unwrap();
+        let output = Command::new(example::path("modbus_gateway")).args(arguments).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
         assert!(errors.starts_with("error: ") && errors.contains("Usage: modbus_gateway"), "{arguments:?}: {errors}");
@@ -730,7 +692,7 @@ fn nonsense_arguments_end_with_status_2_and_usage() {
 
 #[test]
 fn help_names_every_option() {
-    let output = Command::new(example()).arg("--help").output().unwrap();
+    let output = Command::new(example::path("modbus_gateway")).arg("--help").output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout);
     for option in ["listen", "serial", "baud", "parity", "stop-bits", "response-timeout", "idle-timeout", "capacity", "stats", "help"] {
@@ -741,7 +703,7 @@ fn help_names_every_option() {
 #[test]
 fn address_in_use_is_an_error() {
     let gateway = Gateway::start(&[]);
-    let output = Command::new(example()).args(["--listen", &gateway.address.to_string()]).output().unwrap();
+    let output = Command::new(example::path("modbus_gateway")).args(["--listen", &gateway.address.to_string()]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("address already in use"));
 }
@@ -786,7 +748,7 @@ fn statistics_are_printed_on_sigusr1_and_at_the_end() {
     assert_eq!(gateway.counter("answers: "), 1);
     gateway.signal(Signal::INT);
     let mut rest = String::new();
-    gateway.output.read_to_string(&mut rest).unwrap();
+    gateway.0.output.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("requests: 1, answers: 1"), "{rest}");
     assert_eq!(gateway.wait().code(), Some(0));
 }
