@@ -10,7 +10,7 @@
 //! * `Selector::open_break(&self, fd, bits) -> Result<(), Errno>`: the same, level-triggered and for reading only.
 //! * `Selector::close(&self, fd) -> Result<(), Errno>`: disarms. Go's `netpollclose`.
 //! * `Selector::wait(&self, timeout, each) -> Result<usize, Errno>`: waits for events, for ever (`None`), not at all (zero) or up to a time, which is
-//!   rounded up to what the kernel can count and clamped to what it accepts; hands each event's bits and [`Readiness`](crate::Readiness) to
+//!   rounded up to what the kernel can count and clamped to what it accepts; hands each event's bits and [`Readiness`](crate::readiness::Readiness) to
 //!   `each`; says how many there were. `EINTR` is returned. Go's `netpoll`.
 //! * `AsFd` for `Selector`: readable while an event waits, so that a foreign loop can wait on it.
 //! * `monotonic()`, `boottime()`: the clocks. `pipe()`: a non-blocking close-on-exec pipe, read end first.

@@ -119,7 +119,8 @@ async fn echo(connection: Connection, idle: Duration) -> Result<(), Error> {
     let Connection { driver, stream } = &connection;
     let mut buf = [0; 4096];
     loop {
-        driver.now(|io| stream.set_read_timeout(io, Some(idle)))?;
+        // For both directions: a client that does not read holds its place no longer than one that does not write.
+        driver.now(|io| stream.set_timeout(io, Some(idle)))?;
         match driver.read(stream, &mut buf).await? {
             0 => return Ok(()),
             n => driver.write_all(stream, &buf[..n]).await?,

@@ -149,6 +149,9 @@ impl Gates {
     /// Hands out who waited in these directions.
     #[inline]
     pub(crate) fn waiters(&self, directions: Directions, mut each: impl FnMut(Waiter)) {
+        if directions == Directions::NONE {
+            return;
+        }
         let [read, priority, write] = self.waiters;
         for (direction, waiter) in [(Direction::Read, read), (Direction::Write, write), (Direction::Priority, priority)] {
             if directions.intersects(Directions::of(direction)) {

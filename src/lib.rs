@@ -6,29 +6,27 @@
 //! when something they wait for has happened. Every table has a fixed capacity, so a program knows its memory when it is linked.
 //!
 //! ```no_run
-//! use core::task::{Poll, ready};
+//! use core::{task::{Poll, ready}, time::Duration};
 //! use netpoll::net::{TcpListener, TcpStream};
 //! use netpoll::{Context, Error, Handler, Reactor, ReactorStorage};
 //!
-//! enum Echo {
-//!     Listener(TcpListener),
-//!     Client(TcpStream, [u8; 512], usize, usize), // the buffer holds this many bytes, of which so many are sent
-//! }
+//! enum Echo { Listener(TcpListener), Client { stream: TcpStream, buf: [u8; 512], len: usize, sent: usize } }
 //!
 //! impl Handler for Echo {
 //!     type Shared = ();
+//!     type Error = Error;
 //!     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
 //!         loop {
 //!             match self {
-//!                 Echo::Listener(listener) => {
-//!                     let (socket, _peer) = ready!(listener.accept(cx))?; // waits while there is no room
-//!                     cx.spawn_with(socket, |stream| Echo::Client(stream, [0; 512], 0, 0))?;
-//!                 }
-//!                 Echo::Client(stream, buf, len, sent) if sent == len => {
+//!                 Echo::Listener(listener) => match ready!(listener.accept(cx)) { // waits while there is no room
+//!                     Ok((socket, _peer)) => drop(cx.spawn_with(socket, |stream| Echo::Client { stream, buf: [0; 512], len: 0, sent: 0 })),
+//!                     Err(_) => { cx.set_timer_after(Duration::from_millis(100)); return Poll::Pending } // EMFILE and the like
+//!                 },
+//!                 Echo::Client { stream, buf, len, sent } if sent == len => {
 //!                     (*len, *sent) = (ready!(stream.read(cx, buf))?, 0);
-//!                     if *len == 0 { return Poll::Ready(Ok(())); } // the end: dropped, closed
+//!                     if *len == 0 { return Poll::Ready(Ok(())) } // the end: dropped, closed
 //!                 }
-//!                 Echo::Client(stream, buf, len, sent) => ready!(stream.write_all(cx, &buf[..*len], sent))?,
+//!                 Echo::Client { stream, buf, len, sent } => ready!(stream.write_all(cx, &buf[..*len], sent))?,
 //!             }
 //!         }
 //!     }
@@ -82,7 +80,7 @@
 //! |---|---|
 //! | was answered `Pending` by an operation | the descriptor's edge or deadline comes |
 //! | has used up its budget in one direction | the others on the ready list have run |
-//! | was answered `Pending` by `accept` because a table is full, or an `EMFILE` | a slot is freed |
+//! | was answered `Pending` by `accept` because a table is full, or an `EMFILE` | a slot is freed: the longest waiting first |
 //! | has set its timer | that moment comes |
 //! | was answered `Pending` by [`poll_wake`](Context::poll_wake) | a [`Breaker`] is used |
 //! | is [notified](Context::notify) | the others on the ready list have run |
@@ -106,13 +104,14 @@
 //!
 //! # System calls
 //!
-//! All that the crate makes on Linux, by what makes them. Nothing newer than the floor is called, nothing is probed.
+//! All that the crate makes on Linux, by what makes them. But for that one `prctl` nothing newer than the floor is called, and nothing is probed.
 //!
 //! | when | calls |
 //! |---|---|
 //! | a poller is made | `epoll_create1`, `pipe2`, `epoll_ctl` |
 //! | a descriptor is opened, closed | `epoll_ctl`; `epoll_ctl` and `close`. In debug builds also `fcntl` and, for blocking descriptors, `getsockopt`, to find those that would block the loop |
 //! | each turn of the loop | one `epoll_pwait`; after a wake one `read`; `clock_gettime` (in the vDSO) if a deadline exists |
+//! | the clock is first read | `prctl` with `PR_GET_AUXV`, by which rustix finds the vDSO; where the kernel does not know it, `openat`, `read` and `close` of `/proc/self/auxv` |
 //! | a wake | one `write`, unless one is pending |
 //! | listening | `socket`, `setsockopt`, `bind`, `listen`; `accept4` for each connection |
 //! | connecting | `socket`, `connect`; then `getsockopt`, `getpeername` |
@@ -159,7 +158,6 @@ pub use poller::{Io, LendPoller, Polled, Poller, PollerStorage, Stats, Timeout};
 #[cfg(feature = "alloc")]
 pub use reactor::BoxedReactorStorage;
 pub use reactor::{Callback, Context, Handler, HandlerId, LendReactor, Reactor, ReactorStorage};
-pub use readiness::Readiness;
 pub use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 pub use rustix::io::Errno;
 pub use source::Source;

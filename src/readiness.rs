@@ -52,7 +52,7 @@ pub(crate) mod event_port_bits {
 /// | [`ERROR`](Self::ERROR) | all | `EPOLLERR` | `EV_EOF` with an error, `EV_ERROR` | `POLLERR`, `POLLNVAL` |
 ///
 /// ```
-/// use netpoll::Readiness;
+/// use netpoll::readiness::Readiness;
 /// // The peer of a Linux socket has sent its last bytes: EPOLLIN | EPOLLRDHUP.
 /// let readiness = Readiness::from_epoll(0x2001);
 /// assert_eq!(readiness, Readiness::READ | Readiness::READ_CLOSED);
@@ -60,15 +60,15 @@ pub(crate) mod event_port_bits {
 /// assert_eq!(format!("{readiness:?}"), "Readiness(READ | READ_CLOSED)");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Readiness(u8);
+pub struct Readiness(u16);
 
-// The first five have epoll's own values and the sixth is one shift away, which is all that `from_epoll` does.
+// epoll's own values, so that `from_epoll` is one mask.
 static_assertions::const_assert_eq!(Readiness::READ.0 as u32, epoll_bits::IN);
 static_assertions::const_assert_eq!(Readiness::PRIORITY.0 as u32, epoll_bits::PRI);
 static_assertions::const_assert_eq!(Readiness::WRITE.0 as u32, epoll_bits::OUT);
 static_assertions::const_assert_eq!(Readiness::ERROR.0 as u32, epoll_bits::ERR);
 static_assertions::const_assert_eq!(Readiness::HUP.0 as u32, epoll_bits::HUP);
-static_assertions::const_assert_eq!((Readiness::READ_CLOSED.0 as u32) << 8, epoll_bits::RDHUP);
+static_assertions::const_assert_eq!(Readiness::READ_CLOSED.0 as u32, epoll_bits::RDHUP);
 
 impl Readiness {
     /// Nothing was said.
@@ -84,7 +84,7 @@ impl Readiness {
     /// The other side has hung up. What it had sent is still there to be read.
     pub const HUP: Readiness = Readiness(0x10);
     /// The peer will send nothing more (half-close). What it had sent is still there to be read.
-    pub const READ_CLOSED: Readiness = Readiness(0x20);
+    pub const READ_CLOSED: Readiness = Readiness(0x2000);
     /// All that is not plain readiness: after one of these a short read does not mean that nothing is left.
     pub const TROUBLE: Readiness = Self::PRIORITY.union(Self::ERROR).union(Self::HUP).union(Self::READ_CLOSED);
 
@@ -100,8 +100,8 @@ impl Readiness {
     /// Parses an event word of `epoll_wait(2)`; the bits are those of `epoll_ctl(2)`. Bits that are not in the table above say nothing.
     #[inline]
     pub const fn from_epoll(events: u32) -> Readiness {
-        const SAME: u32 = epoll_bits::IN | epoll_bits::PRI | epoll_bits::OUT | epoll_bits::ERR | epoll_bits::HUP;
-        Readiness((events & SAME) as u8 | ((events & epoll_bits::RDHUP) >> 8) as u8)
+        const SAME: u32 = epoll_bits::IN | epoll_bits::PRI | epoll_bits::OUT | epoll_bits::ERR | epoll_bits::HUP | epoll_bits::RDHUP;
+        Readiness((events & SAME) as u16)
     }
 
     /// Parses an event of `kqueue(2)`, on a system whose filters are numbered as `filters` says.
@@ -136,23 +136,27 @@ impl Readiness {
     #[inline]
     pub const fn from_event_port(events: i32) -> Readiness {
         use event_port_bits::{ERR, HUP, IN, NVAL, OUT, PRI, RDBAND, RDHUP, RDNORM};
-        // RDNORM and RDBAND lie six bits above IN and PRI, NVAL two above ERR, RDHUP nine above READ_CLOSED.
+        // RDNORM and RDBAND lie six bits above IN and PRI, NVAL two above ERR, RDHUP one above READ_CLOSED.
         Readiness(
-            (events & (IN | PRI | OUT | ERR | HUP)) as u8
-                | ((events & (RDNORM | RDBAND)) >> 6) as u8
-                | ((events & NVAL) >> 2) as u8
-                | ((events & RDHUP) >> 9) as u8,
+            (events & (IN | PRI | OUT | ERR | HUP)) as u16
+                | ((events & (RDNORM | RDBAND)) >> 6) as u16
+                | ((events & NVAL) >> 2) as u16
+                | ((events & RDHUP) >> 1) as u16,
         )
     }
 
     /// Which gates open.
     #[inline]
     pub(crate) const fn opens(self) -> Directions {
-        if self.intersects(Self::HUP.union(Self::ERROR)) {
+        // The plain bits are the directions'.
+        let plain = self.0 as u8 & Directions::ALL.0;
+        if !self.intersects(Self::TROUBLE) {
+            Directions(plain)
+        } else if self.intersects(Self::HUP.union(Self::ERROR)) {
             Directions::ALL
         } else {
-            // The half-close opens the read gate; the plain bits are the directions'.
-            Directions((self.0 & Directions::ALL.0) | (self.0 >> 5))
+            // The half-close opens the read gate.
+            Directions(plain | (self.0 >> 13) as u8)
         }
     }
 
@@ -197,7 +201,7 @@ impl Readiness {
 
     /// The set as a number.
     #[inline]
-    pub const fn bits(self) -> u8 {
+    pub const fn bits(self) -> u16 {
         self.0
     }
 }

@@ -65,6 +65,8 @@ pub struct PollDesc<F> {
     trouble: Readiness,
     run: u16,
     spent: [u8; 3],
+    /// Its owner has something to take but no room for it, and sleeps although the gate is ready.
+    held: bool,
 }
 
 static_assertions::const_assert!(core::mem::size_of::<PollDesc<rustix::fd::OwnedFd>>() <= 64);
@@ -81,6 +83,7 @@ impl<F> PollDesc<F> {
         trouble: Readiness::EMPTY,
         run: 0,
         spent: [0; 3],
+        held: false,
     };
 
     /// The descriptor.
@@ -98,6 +101,11 @@ impl<F> PollDesc<F> {
     #[inline]
     pub fn is_quiet(&self) -> bool {
         self.trouble.is_empty()
+    }
+
+    /// Whether a hang-up or an error was ever reported.
+    pub fn is_broken(&self) -> bool {
+        self.trouble.intersects(Readiness::HUP | Readiness::ERROR)
     }
 
     #[inline]
@@ -123,6 +131,8 @@ impl<F> PollDesc<F> {
             if self.run != turn.run {
                 self.run = turn.run;
                 self.spent = [0; 3];
+                self.spent[direction as usize] = 1;
+                return Step::Call;
             }
             let spent = &mut self.spent[direction as usize];
             if *spent >= turn.budget.get() {
@@ -150,6 +160,11 @@ impl<F> PollDesc<F> {
         self.gates.interrupt(Directions::of(direction));
     }
 
+    /// The owner does not go on although it could, for want of room: it is run when the deadline passes.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
     /// Whether any direction has a waiter.
     pub fn is_waited_for(&self) -> bool {
         self.gates.is_waited_for()
@@ -175,6 +190,9 @@ impl<F> PollDesc<F> {
     /// Lets deadlines pass and ends the waits under them. Says when to look again.
     fn expire(&mut self, now: Instant, mut each: impl FnMut(Waiter)) -> Option<Instant> {
         let [read, write] = &mut self.deadlines;
+        if read.ahead().is_some_and(|at| at <= now) && core::mem::take(&mut self.held) && self.owner < VACANT {
+            each(Waiter::new(self.owner));
+        }
         for (deadline, directions) in [(&mut *read, Directions::READING), (&mut *write, Directions::WRITING)] {
             deadline.advance(now);
             if deadline.is_passed() {
@@ -221,7 +239,8 @@ impl TableState {
 ///
 /// ```
 /// use netpoll::table::{Gate, TableStorage};
-/// use netpoll::{Direction, Error, Interest, Readiness, Waiter};
+/// use netpoll::readiness::Readiness;
+/// use netpoll::{Direction, Error, Interest, Waiter};
 /// let mut storage = TableStorage::<&str, 1>::new();
 /// let mut table = storage.lend();
 /// let token = table.insert("tty", Interest::READ).unwrap();

@@ -23,6 +23,7 @@ pub enum App {
 
 impl Handler for App {
     type Shared = Queue;
+    type Error = Error;
 
     fn on_ready(&mut self, cx: &mut Cx<'_>) -> Poll<Result<(), Error>> {
         match self {

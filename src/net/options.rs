@@ -34,8 +34,7 @@ impl KeepAlive {
     pub(super) fn apply(choice: Option<KeepAlive>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         if let Some(keep_alive) = choice {
             // The kernel counts whole seconds, and refuses none.
-            let seconds =
-                |time: Duration| Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(Duration::from_secs(1));
+            let seconds = |time: Duration| Duration::from_secs(time.as_secs().saturating_add((time.subsec_nanos() > 0).into()).max(1));
             sockopt::set_tcp_keepidle(fd, seconds(keep_alive.idle))?;
             sockopt::set_tcp_keepintvl(fd, seconds(keep_alive.interval))?;
             sockopt::set_tcp_keepcnt(fd, keep_alive.count.max(1))?;
@@ -48,11 +47,13 @@ impl KeepAlive {
 ///
 /// ```
 /// use netpoll::net::{ListenOptions, TcpListener};
-/// let options = ListenOptions { reuse_port: true, ..ListenOptions::default() }; // one reactor per core
+/// let mut options = ListenOptions::default();
+/// options.reuse_port = true; // one reactor per core
 /// let listener = TcpListener::bind_with("127.0.0.1:0".parse().unwrap(), &options)?;
 /// # Ok::<(), netpoll::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct ListenOptions {
     /// Connections that wait to be accepted. The kernel takes `/proc/sys/net/core/somaxconn` if that is less, which is Go's choice and the default.
     pub backlog: u16,

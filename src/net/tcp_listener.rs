@@ -27,6 +27,7 @@ use crate::token::Token;
 ///
 /// impl Handler for Server {
 ///     type Shared = ();
+///     type Error = Error;
 ///
 ///     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
 ///         match self {
@@ -51,7 +52,12 @@ pub struct TcpListener {
     token: Token,
 }
 
+/// How many dead connections one call passes over.
+const PASSED_OVER: usize = 32;
+
 impl Socket for TcpListener {
+    // There is no `MSG_DONTWAIT` for accept4(2).
+    const MUST_NOT_BLOCK: bool = true;
     const INTEREST: Interest = Interest::READ;
 
     fn from_token(token: Token) -> TcpListener {
@@ -96,27 +102,51 @@ impl TcpListener {
 
     /// Takes the next connection and its peer's address; the new socket is non-blocking and close-on-exec. Go's `Accept`.
     ///
-    /// While there is no [room](Io::has_room) for a connection this makes no system call, so that the backlog keeps the client, and the handler is run when a
-    /// slot is freed. Connections that died in the backlog (`ECONNABORTED`) are passed over.
+    /// While there is no [room](Io::has_room) for a handler with the connection this makes no system call, so that the backlog keeps the client, and the handler is run when a
+    /// slot is freed. Connections that died in the backlog are passed over.
     ///
     /// # Errors
     ///
     /// [`Error::Os`] with `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM` when the process or the system has no more: the connection is still in the backlog and
-    /// the readiness is kept; set a timer and come again. (The handler is also run when one of its reactor's slots is freed.) [`Error::TimedOut`],
-    /// [`Error::Closed`], [`Error::NotOwner`]. [`Error::Full`] on a bare poller without room.
+    /// the readiness is kept; set a timer and come again. (The handler is also run when one of its reactor's slots is freed.) `ECONNABORTED` when 32
+    /// connections in a row had died. [`Error::TimedOut`], [`Error::Closed`], [`Error::NotOwner`]. [`Error::Full`] on a bare poller without room.
     pub fn accept(&self, io: &mut Io<'_>) -> Poll<Result<(Unopened<TcpStream>, SocketAddr), Error>> {
         if !io.has_room() {
-            // A deadline counts all the same, and room is waited for only when a client is there.
-            ready!(io.poll_ready(self.token, Direction::Read))?;
+            ready!(self.hold(io))?;
             ready!(io.poll_room())?;
         }
+        self.accept_now(io)
+    }
+
+    /// As [`accept`](TcpListener::accept), for a handler that opens the connection for itself: no room for another handler is waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](TcpListener::accept).
+    pub fn accept_own(&self, io: &mut Io<'_>) -> Poll<Result<(Unopened<TcpStream>, SocketAddr), Error>> {
+        if !io.has_descriptor_room() {
+            ready!(self.hold(io))?;
+            ready!(io.poll_descriptor_room())?;
+        }
+        self.accept_now(io)
+    }
+
+    /// There is no room: waits until a client is there, before it waits for room. A deadline counts all the same.
+    fn hold(&self, io: &mut Io<'_>) -> Poll<Result<(), Error>> {
+        ready!(io.poll_ready(self.token, Direction::Read))?;
+        io.hold(self.token);
+        Poll::Ready(Ok(()))
+    }
+
+    fn accept_now(&self, io: &mut Io<'_>) -> Poll<Result<(Unopened<TcpStream>, SocketAddr), Error>> {
         let accepted = ready!(io.poll_io(self.token, Direction::Read, |fd| {
-            loop {
+            for _ in 0..PASSED_OVER {
                 match acceptfrom_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                     Err(Errno::CONNABORTED) => {}
                     answer => return answer,
                 }
             }
+            Err(Errno::CONNABORTED)
         }));
         match accepted {
             Ok((fd, Some(peer))) => Poll::Ready(super::ip(peer).map(|peer| (Unopened::new(fd), peer))),

@@ -29,8 +29,11 @@ use crate::token::Token;
 /// # use netpoll::{Error, Io};
 /// # use netpoll::net::TcpStream;
 /// /// Sends a request and reads the start of the answer.
-/// fn ask(io: &mut Io<'_>, stream: &TcpStream, sent: &mut usize, answer: &mut [u8]) -> Poll<Result<usize, Error>> {
-///     ready!(stream.poll_connected(io))?;
+/// fn ask(io: &mut Io<'_>, stream: &TcpStream, connected: &mut bool, sent: &mut usize, answer: &mut [u8]) -> Poll<Result<usize, Error>> {
+///     if !*connected {
+///         ready!(stream.poll_connected(io))?;
+///         *connected = true;
+///     }
 ///     ready!(stream.write_all(io, b"GET / HTTP/1.0\r\n\r\n", sent))?; // resumes where it stopped
 ///     stream.read(io, answer)
 /// }
@@ -41,6 +44,7 @@ pub struct TcpStream {
 }
 
 impl Socket for TcpStream {
+    const MUST_NOT_BLOCK: bool = false;
     // Urgent data stops a read short of what is there: without it in the interest, a short read would prove nothing.
     const INTEREST: Interest = Interest::READ.union(Interest::WRITE).union(Interest::PRIORITY);
 
@@ -69,14 +73,14 @@ impl TcpStream {
         }
     }
 
-    /// Waits until the connection is established.
+    /// Waits until the connection is established. Two system calls; reads and writes wait by themselves, but tell less of why it failed.
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] with what connect(2) says late: `ECONNREFUSED`, `ETIMEDOUT`, `EHOSTUNREACH`. [`Error::TimedOut`] when the write deadline passes first.
+    /// [`Error::Os`] with what connect(2) says late: `ECONNREFUSED`, `ETIMEDOUT`, `EHOSTUNREACH`; `ENOTCONN` if that was answered before. [`Error::TimedOut`] when the write deadline passes first.
     /// [`Error::Closed`], [`Error::NotOwner`].
     pub fn poll_connected(&self, io: &mut Io<'_>) -> Poll<Result<(), Error>> {
-        io.poll_io(self.token, Direction::Write, |fd| {
+        let answer = io.poll_io(self.token, Direction::Write, |fd| {
             sockopt::socket_error(fd)??;
             match rustix::net::getpeername(fd) {
                 Ok(_) => Ok(()),
@@ -84,7 +88,12 @@ impl TcpStream {
                 Err(Errno::NOTCONN) => Err(Errno::AGAIN),
                 Err(errno) => Err(errno),
             }
-        })
+        });
+        if answer.is_pending() && io.is_broken(self.token) {
+            // It has failed, and whoever asked before was told why.
+            return Poll::Ready(Err(Errno::NOTCONN.into()));
+        }
+        answer
     }
 
     /// Reads what is there, at most `buf.len()` bytes; 0 is the end of the stream. Data always comes before the end or an error. An empty `buf` answers 0 without a look.
@@ -95,7 +104,7 @@ impl TcpStream {
     #[inline]
     pub fn read(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
         if buf.is_empty() {
-            return Poll::Ready(Ok(0));
+            return Poll::Ready(io.fd(self.token).map(|_| 0));
         }
         io.poll_io_drained(self.token, Direction::Read, |fd| {
             let (n, _) = rustix::net::recv(fd, &mut *buf, RECV)?;
@@ -111,7 +120,7 @@ impl TcpStream {
     /// As [`read`](TcpStream::read).
     pub fn peek(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
         if buf.is_empty() {
-            return Poll::Ready(Ok(0));
+            return Poll::Ready(io.fd(self.token).map(|_| 0));
         }
         // Not drained by a short answer: the data is still there.
         io.poll_io(self.token, Direction::Read, |fd| rustix::net::recv(fd, &mut *buf, RECV | RecvFlags::PEEK).map(|(n, _)| n))
@@ -135,7 +144,7 @@ impl TcpStream {
     #[inline]
     pub fn write(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
         if buf.is_empty() {
-            return Poll::Ready(Ok(0));
+            return Poll::Ready(io.fd(self.token).map(|_| 0));
         }
         io.poll_io_drained(self.token, Direction::Write, |fd| {
             let n = rustix::net::send(fd, buf, SEND)?;
@@ -196,14 +205,16 @@ impl TcpStream {
         self.option(io, |fd| KeepAlive::apply(keep_alive, fd))
     }
 
-    /// What closing does with data that is still to be sent (`SO_LINGER`). `None`: closing returns at once and the kernel goes on sending. Zero: the
-    /// data is thrown away and the connection reset. Anything else makes the close block, which a reactor cannot afford.
+    /// Makes the end of the connection a reset: data that is still to be sent is thrown away, and the peer sees `ECONNRESET` (`SO_LINGER` with zero; Go's `SetLinger(0)`).
+    ///
+    /// Turned off, which is how connections start, closing returns at once and the kernel goes on sending. The third choice of socket(7), to block in close(2),
+    /// would stop the loop, and is not offered.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
-    pub fn set_linger(&self, io: &mut Io<'_>, linger: Option<Duration>) -> Result<(), Error> {
-        self.option(io, |fd| sockopt::set_socket_linger(fd, linger))
+    pub fn set_reset_on_close(&self, io: &mut Io<'_>, on: bool) -> Result<(), Error> {
+        self.option(io, |fd| sockopt::set_socket_linger(fd, on.then_some(Duration::ZERO)))
     }
 
     /// Takes the error that the kernel keeps for the socket (`SO_ERROR`); reads and writes report it by themselves.
@@ -287,8 +298,8 @@ impl TcpStream {
     ///
     /// [`Error::Closed`], [`Error::NotOwner`].
     pub fn set_timeout(&self, io: &mut Io<'_>, after: Option<Duration>) -> Result<(), Error> {
-        let at = after.map(|after| io.read_clock() + after);
-        self.set_deadline(io, at)
+        self.set_read_timeout(io, after)?;
+        self.set_write_timeout(io, after)
     }
 
     /// The token, for [`Io::poll_io`], [`Io::fd`] and [`Context::give`](crate::Context::give).

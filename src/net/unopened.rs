@@ -5,10 +5,11 @@ use core::marker::PhantomData;
 use core::net::SocketAddr;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 
 use crate::error::{Error, Rejected};
 use crate::interest::Interest;
-use crate::poller::Io;
+use crate::poller::{Io, is_blocking};
 use crate::source::Source;
 use crate::token::Token;
 
@@ -24,6 +25,10 @@ pub trait Socket: sealed::Sealed + Sized {
     #[doc(hidden)]
     const INTEREST: Interest;
 
+    /// Whether its calls would block on a blocking descriptor.
+    #[doc(hidden)]
+    const MUST_NOT_BLOCK: bool;
+
     #[doc(hidden)]
     fn from_token(token: Token) -> Self;
 }
@@ -38,35 +43,54 @@ pub trait Socket: sealed::Sealed + Sized {
 /// println!("listening on {}", listener.local_addr()?);
 /// # Ok::<(), netpoll::Error>(())
 /// ```
+#[must_use = "dropping it closes it"]
 pub struct Unopened<T> {
     fd: OwnedFd,
     connecting: bool,
+    /// Made elsewhere: nobody knows whether it blocks.
+    inherited: bool,
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T: Socket> Unopened<T> {
     pub(super) fn new(fd: OwnedFd) -> Unopened<T> {
-        Unopened { fd, connecting: false, kind: PhantomData }
+        Unopened { fd, connecting: false, inherited: false, kind: PhantomData }
     }
 
     pub(super) fn connecting(fd: OwnedFd) -> Unopened<T> {
-        Unopened { fd, connecting: true, kind: PhantomData }
+        Unopened { fd, connecting: true, inherited: false, kind: PhantomData }
     }
 
     /// Opens it for whoever runs: one `epoll_ctl`.
     ///
     /// # Errors
     ///
-    /// As [`Io::open`], with the socket, unchanged.
+    /// As [`Io::open`], with the socket, unchanged; `EINVAL` for an inherited listener that blocks.
     pub fn open(self, io: &mut Io<'_>) -> Result<T, Rejected<Unopened<T>>> {
-        let Unopened { fd, connecting, kind } = self;
+        if self.inherited && T::MUST_NOT_BLOCK && is_blocking(self.fd.as_fd()) {
+            return Err(Rejected::new(self, Errno::INVAL));
+        }
+        let Unopened { fd, connecting, inherited, kind } = self;
         let interest = if connecting { T::INTEREST | Interest::CONNECTING } else { T::INTEREST };
         match io.open_nonblocking(fd, interest) {
             Ok(token) => Ok(T::from_token(token)),
-            Err(rejected) => Err(rejected.map(|fd| Unopened { fd, connecting, kind })),
+            Err(rejected) => Err(rejected.map(|fd| Unopened { fd, connecting, inherited, kind })),
         }
     }
+}
 
+impl Unopened<super::TcpListener> {
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`], as getsockname(2).
+    pub fn local_addr(&self) -> Result<SocketAddr, Error> {
+        super::local_addr(self.fd.as_fd())
+    }
+}
+
+impl Unopened<super::TcpStream> {
     /// The socket's own address.
     ///
     /// # Errors
@@ -80,7 +104,7 @@ impl<T: Socket> Unopened<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`], as getpeername(2): `ENOTCONN` while it is connecting, and for a listener.
+    /// [`Error::Os`], as getpeername(2): `ENOTCONN` while it is connecting.
     pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
         super::peer_addr(self.fd.as_fd())
     }
@@ -97,7 +121,7 @@ impl<T: Socket> Source for Unopened<T> {
 impl<T: Socket> From<OwnedFd> for Unopened<T> {
     /// A socket that the program made or inherited itself: of the right kind, non-blocking, connected or listening already.
     fn from(fd: OwnedFd) -> Unopened<T> {
-        Unopened::new(fd)
+        Unopened { inherited: true, ..Unopened::new(fd) }
     }
 }
 

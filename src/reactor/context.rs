@@ -6,7 +6,7 @@ use core::task::Poll;
 use core::time::Duration;
 
 use super::handler::Handler;
-use super::ready::{HandlerId, Header, ReactorState, Roster};
+use super::ready::{HandlerId, Header, NIL, ReactorState, Roster};
 use super::storage::Cell;
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
@@ -42,8 +42,8 @@ impl<H> Handlers<'_, H> {
 
     /// Takes a handler, or gives it back.
     pub(super) fn spawn(&mut self, io: &mut Io<'_>, handler: H) -> Result<HandlerId, Rejected<H>> {
-        let Some(id) = self.roster().take_place() else { return Err(Rejected::new(handler, Error::Full)) };
-        self.settle(io, id, handler);
+        let Some(id) = self.roster().reserve() else { return Err(Rejected::new(handler, Error::Full)) };
+        self.settle(io, id, NIL, handler);
         Ok(id)
     }
 
@@ -54,31 +54,33 @@ impl<H> Handlers<'_, H> {
         source: S,
         make: impl FnOnce(S::Opened) -> H,
     ) -> Result<HandlerId, Rejected<S>> {
-        let Some(id) = self.roster().take_place() else { return Err(Rejected::new(source, Error::Full)) };
+        let Some(id) = self.roster().reserve() else { return Err(Rejected::new(source, Error::Full)) };
         let index = id.index() as u32;
-        let running = core::mem::replace(&mut io.state().owned, super::ready::NIL);
+        let running = core::mem::replace(&mut io.run().owned, NIL);
         let opened = source.open(&mut io.as_owner(Waiter::new(index), index));
-        let owned = core::mem::replace(&mut io.state().owned, running);
+        let owned = core::mem::replace(&mut io.run().owned, running);
         match opened {
             Ok(opened) => {
-                if let Some(header) = self.headers.get_mut(index) {
-                    header.owned = owned;
-                }
-                self.settle(io, id, make(opened));
+                self.settle(io, id, owned, make(opened));
                 Ok(id)
             }
             Err(rejected) => {
-                self.roster().leave_place(index);
+                // What it had opened before it failed.
+                io.as_owner(Waiter::new(index), index).close_owned(owned);
+                self.roster().give_back(index);
                 Err(rejected)
             }
         }
     }
 
-    fn settle(&mut self, io: &mut Io<'_>, id: HandlerId, handler: H) {
-        if let Some(cell) = self.cell(id.index() as u32) {
+    fn settle(&mut self, io: &mut Io<'_>, id: HandlerId, owned: u32, handler: H) {
+        let index = id.index() as u32;
+        if let Some(cell) = self.cell(index) {
             *cell = Cell::Live(handler);
         }
-        io.state().handlers_full = !self.roster().has_room();
+        let mut roster = self.roster();
+        roster.settle(index, owned);
+        io.run().handlers_full = !roster.has_room();
     }
 
     /// Ends a handler that is not running: closes its descriptors, frees its place, drops it.
@@ -87,14 +89,22 @@ impl<H> Handlers<'_, H> {
             let owned = header.owned;
             io.as_owner(Waiter::new(index), index).close_owned(owned);
         }
-        if self.roster().leave_place(index) {
-            io.state().marks.set(Marks::FREED);
-        }
-        io.state().handlers_full = !self.roster().has_room();
+        self.roster().leave(index);
+        io.run().marks.set(Marks::FREED);
+        io.run().handlers_full = !self.roster().has_room();
         if let Some(cell) = self.cell(index) {
             // Last, because a handler's own drop may panic.
             *cell = Cell::Vacant;
         }
+    }
+
+    /// Undoes what a panic has left behind of a handler, whose list of descriptors may not be true.
+    pub(super) fn undo(&mut self, io: &mut Io<'_>, index: u32) {
+        io.as_owner(Waiter::new(index), index).close_all_of(index);
+        if let Some(header) = self.headers.get_mut(index) {
+            header.owned = NIL;
+        }
+        io.run().marks.set(Marks::FREED);
     }
 
     pub(super) fn set_timer(&mut self, index: u32, at: Option<Instant>, now: Instant) {
@@ -189,7 +199,7 @@ impl<H: Handler> Context<'_, H> {
     pub fn end(&mut self, id: HandlerId) -> Result<(), Error> {
         let (index, _) = self.handlers.roster().find(id)?;
         if index == self.index() {
-            self.io.state().marks.set(Marks::ENDED);
+            self.io.run().marks.set(Marks::ENDED);
         } else {
             self.handlers.end(&mut self.io, index);
         }
@@ -235,7 +245,7 @@ impl<H: Handler> Context<'_, H> {
 
     /// Runs this handler again in the next round: for those who stop early of their own will and are not done.
     pub fn yield_now(&mut self) {
-        self.io.state().marks.set(Marks::YIELDED);
+        self.io.run().marks.set(Marks::YIELDED);
     }
 
     /// Sets or clears this handler's timer; it is run when the moment comes, and [`poll_timer`](Context::poll_timer) then answers once.
@@ -272,16 +282,16 @@ impl<H: Handler> Context<'_, H> {
         match self.handlers.headers.get_mut(index).is_some_and(Header::take_notified) {
             true => Poll::Ready(()),
             false => {
-                self.io.state().marks.set(Marks::WAITED);
+                self.io.run().marks.set(Marks::WAITED);
                 Poll::Pending
             }
         }
     }
 
-    /// Whether the [`Breaker`](crate::Breaker) was used since this was last answered; if not, this handler is run when it is.
+    /// Whether the [`Breaker`](crate::Breaker) was used since this handler last learned of it; if not, this handler is run when it is.
     ///
-    /// All handlers that wait are run; a wake for which nobody waits is remembered for the first who asks. Look at the queues that a wake announces after
-    /// this has answered, and ask again until it is `Pending`: then no wake is lost.
+    /// Every handler learns of every wake, whether it waited for it or asks later; any number of wakes in between are one. A new handler learns of a wake that no other
+    /// has asked about yet. Look at the queues that a wake announces after this has answered, and ask again until it is `Pending`: then no wake is lost.
     pub fn poll_wake(&mut self) -> Poll<()> {
         let index = self.index();
         if self.handlers.roster().take_wake(index) { Poll::Ready(()) } else { Poll::Pending }

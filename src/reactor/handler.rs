@@ -22,6 +22,7 @@ use crate::poller::Stats;
 ///
 /// impl Handler for Echo {
 ///     type Shared = ();
+///     type Error = Error;
 ///
 ///     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
 ///         loop {
@@ -40,6 +41,9 @@ pub trait Handler: Sized {
     /// State that all handlers reach through [`Context::shared`], lent to [`Reactor::run`](crate::Reactor::run). `()` for none.
     type Shared;
 
+    /// Why a handler fails: [`Error`], or an error of the program's own that `?` turns it into.
+    type Error;
+
     /// Goes on as far as it can.
     ///
     /// `Pending`: keep me, and run me when something that I wait for happens (a gate, my timer, a wake, room, a notification, a yield).
@@ -50,14 +54,14 @@ pub trait Handler: Sized {
     /// # Errors
     ///
     /// Whatever ended the handler: usually passed on from an operation by `?`.
-    fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>>;
+    fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Self::Error>>;
 
-    /// The handler failed and is about to be dropped; its descriptors are still open. Does nothing unless overridden.
-    fn on_error(&mut self, error: Error, cx: &mut Context<'_, Self>) {
+    /// The handler failed and is about to be dropped; its descriptors are still open. Does nothing unless overridden, so that a listener's failure goes unnoticed.
+    fn on_error(&mut self, error: Self::Error, cx: &mut Context<'_, Self>) {
         let _ = (error, cx);
     }
 
-    /// The reactor is about to wait, and nobody is to be run: the place to feed a watchdog or to export metrics. Does nothing unless overridden.
+    /// The reactor is about to wait, and nobody is to be run; called before every wait. The place to feed a watchdog or to export metrics. Does nothing unless overridden.
     ///
     /// During a flood the reactor never waits: what must happen even then belongs into a handler with a timer, which runs in every pass.
     fn on_sleep(shared: &mut Self::Shared, stats: &Stats) {
@@ -94,6 +98,7 @@ pub struct Callback<S, D> {
 
 impl<S, D> Handler for Callback<S, D> {
     type Shared = S;
+    type Error = Error;
 
     #[inline]
     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {

@@ -21,7 +21,7 @@ use crate::breaker::Breaker;
 use crate::deadline::Queue;
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
-use crate::poller::{Io, Marks, Poller, Stats, Timeout};
+use crate::poller::{Io, Marks, Poller, Run, Stats, Timeout};
 use crate::source::Source;
 use crate::table::{NOBODY, Turn};
 use crate::time::{Clock, Instant};
@@ -90,16 +90,16 @@ impl<'s, H: Handler> Reactor<'s, H> {
     /// As [`Poller::new`].
     pub fn with_clock<S: LendReactor<H>>(storage: &'s mut S, clock: Clock) -> Result<Reactor<'s, H>, Error> {
         let ReactorParts { poller, handlers } = storage.lend()?;
-        let mut reactor = Reactor { state: ReactorState::new(), handlers, poller: Poller::on_parts(poller, clock)? };
-        reactor.clear();
-        Ok(reactor.with_budget(DEFAULT_BUDGET))
+        let state = ReactorState::new(handlers.cells.len());
+        Ok(Reactor { state, handlers, poller: Poller::on_parts(poller, clock)? }.with_budget(DEFAULT_BUDGET))
     }
 
     /// Sets how many system calls each direction of a descriptor gets in one run of its handler, 32 if this is not called. When they are used up its operations answer
     /// `Pending` and the handler goes to the tail of the ready list, so that a flood on one descriptor delays everybody else by
     /// at most this many calls for each direction that is flooded.
+    #[must_use]
     pub fn with_budget(mut self, budget: NonZeroU8) -> Reactor<'s, H> {
-        self.poller.state().turn = Some(Turn { run: 0, budget });
+        self.poller.run().turn = Some(Turn { run: 0, budget });
         self
     }
 
@@ -141,6 +141,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
     ///
     /// [`Error::Closed`] if it has ended.
     pub fn notify(&mut self, id: HandlerId) -> Result<(), Error> {
+        self.recover();
         let (index, _) = self.roster().find(id)?;
         self.roster().notify(index);
         Ok(())
@@ -148,6 +149,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
 
     /// Notifies every handler: for a graceful end, announced in the shared state.
     pub fn notify_all(&mut self) {
+        self.recover();
         self.roster().notify_all();
     }
 
@@ -166,7 +168,6 @@ impl<'s, H: Handler> Reactor<'s, H> {
     ///
     /// Only if a handler does.
     pub fn run(&mut self, shared: &mut H::Shared) -> Result<(), Error> {
-        self.recover();
         while !core::mem::take(&mut self.state.stop) && !self.is_empty() {
             self.pass(Timeout::Never, shared)?;
         }
@@ -183,7 +184,6 @@ impl<'s, H: Handler> Reactor<'s, H> {
     ///
     /// Only if a handler does.
     pub fn run_once(&mut self, timeout: impl Into<Timeout>, shared: &mut H::Shared) -> Result<(), Error> {
-        self.recover();
         self.pass(timeout.into(), shared)
     }
 
@@ -201,6 +201,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
     /// Until when a foreign loop may sleep on this reactor's descriptor before it calls [`run_once`](Reactor::run_once): `None` for ever, a moment in
     /// the past while somebody is ready. May be early, never late.
     pub fn next_deadline(&mut self) -> Option<Instant> {
+        self.recover();
+        self.look_after_freed();
         if self.state.anybody_ready() {
             return Some(self.poller.now());
         }
@@ -246,32 +248,57 @@ impl<'s, H: Handler> Reactor<'s, H> {
 
     /// All handlers, while none runs.
     fn outside(&mut self) -> (Handlers<'_, H>, Io<'_>) {
+        self.recover();
+        self.parts()
+    }
+
+    fn parts(&mut self) -> (Handlers<'_, H>, Io<'_>) {
         let HandlerParts { headers, timers, cells } = &mut self.handlers;
-        let handlers =
-            Handlers { state: &mut self.state, headers: headers.reborrow(), timers: timers.reborrow(), before: cells, after: &mut [] };
+        let (headers, timers) = (headers.reborrow(), timers.reborrow());
+        let handlers = Handlers { state: &mut self.state, headers, timers, before: cells, after: &mut [] };
         (handlers, self.poller.io_of(Waiter::new(NOBODY), NOBODY))
     }
 
-    /// Ends a handler that a panic left half-run.
+    /// Ends a handler that a panic left half-run, and one that it left half-made. Before anything else is done from outside.
+    #[inline]
     fn recover(&mut self) {
-        let index = core::mem::replace(&mut self.state.running, NIL);
-        if index != NIL {
-            let (mut handlers, mut io) = self.outside();
-            // What it had opened and closed in that run is in no list yet.
-            io.as_owner(Waiter::new(index), index).close_all_of(index);
-            if let Some(header) = handlers.headers.get_mut(index) {
-                header.owned = NIL;
-            }
-            handlers.end(&mut io, index);
-            self.after_free();
+        // Where panics abort there is nobody left to recover.
+        if cfg!(panic = "unwind") && (self.state.running != NIL || self.state.reserved != NIL) {
+            self.recover_from_panic();
+        }
+    }
+
+    #[cold]
+    fn recover_from_panic(&mut self) {
+        let running = core::mem::replace(&mut self.state.running, NIL);
+        let reserved = core::mem::replace(&mut self.state.reserved, NIL);
+        let (mut handlers, mut io) = self.parts();
+        if reserved != NIL {
+            handlers.undo(&mut io, reserved);
+            handlers.roster().give_back(reserved);
+        }
+        if running != NIL {
+            handlers.undo(&mut io, running);
+            handlers.end(&mut io, running);
+        }
+    }
+
+    /// Slots may have been freed: whoever waits for room gets a turn.
+    fn look_after_freed(&mut self) {
+        if self.poller.run().marks.has(Marks::FREED) {
+            self.poller.run().marks = Marks::NONE;
+            self.roster().begin_release();
+        }
+        if self.state.is_releasing() {
+            // Whoever waits wants one of the two.
+            let has_room = self.roster().has_room() || self.parts().1.has_descriptor_room();
+            self.roster().release_next(has_room);
         }
     }
 
     fn pass(&mut self, timeout: Timeout, shared: &mut H::Shared) -> Result<(), Error> {
-        // Freed from outside of any handler.
-        if self.poller.state().marks.has(Marks::FREED) {
-            self.after_free();
-        }
+        self.recover();
+        self.look_after_freed();
         let timeout = if self.state.anybody_ready() {
             Timeout::Now
         } else {
@@ -284,23 +311,17 @@ impl<'s, H: Handler> Reactor<'s, H> {
             H::on_sleep(shared, &self.poller.stats());
         }
         let (state, headers) = (&mut self.state, self.handlers.headers.as_mut_slice());
-        let polled = self.poller.poll(timeout, |waiter| state.enqueue(headers, waiter.get()))?;
+        // One wait, so that `on_sleep` comes before each.
+        let polled = self.poller.wait(timeout, true, |waiter| state.enqueue(headers, waiter.get()))?;
         self.fire_timers();
         if polled.woken {
             self.roster().wake();
         }
         self.roster().begin_round();
-        loop {
-            let mut freed = false;
-            let next = self.roster().next(&mut freed);
-            if freed {
-                self.after_free();
-            }
-            match next {
-                Some(index) => self.dispatch(index, shared),
-                None => return Ok(()),
-            }
+        while let Some(index) = self.roster().next() {
+            self.dispatch(index, shared);
         }
+        Ok(())
     }
 
     fn fire_timers(&mut self) {
@@ -309,7 +330,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
         }
         let now = self.poller.now();
         while let Some(index) = self.timers().due(now) {
-            self.poller.state().count_deadline();
+            self.poller.count_deadline();
             let Some(header) = self.handlers.headers.get_mut(index) else { return self.timers().remove_first() };
             let passes = header.timer.advance(now);
             match header.timer.ahead() {
@@ -330,12 +351,12 @@ impl<'s, H: Handler> Reactor<'s, H> {
         let Some((before, rest)) = cells.split_at_mut_checked(index as usize) else { return };
         let Some((Cell::Live(handler), after)) = rest.split_first_mut() else { return };
         state.running = index;
-        let poller = self.poller.state();
-        if let Some(turn) = &mut poller.turn {
+        let run = self.poller.run();
+        if let Some(turn) = &mut run.turn {
             turn.run = turn.run.wrapping_add(1);
         }
-        poller.owned = header.owned;
-        poller.marks.keep(Marks::FREED);
+        run.owned = header.owned;
+        run.marks.keep(Marks::FREED);
         let mut cx = Context {
             io: self.poller.io_of(Waiter::new(index), index),
             handlers: Handlers { state, headers: headers.reborrow(), timers: timers.reborrow(), before, after },
@@ -351,22 +372,21 @@ impl<'s, H: Handler> Reactor<'s, H> {
         };
         self.state.running = NIL;
         // By far the most common end of a run is a wait, and nothing else.
-        if finished || self.poller.state().marks != Marks::WAITED {
+        if finished || self.poller.run().marks != Marks::WAITED {
             self.settle(index, finished);
         }
     }
 
     /// The rest of a run that was more than a wait.
     fn settle(&mut self, index: u32, finished: bool) {
-        let poller = self.poller.state();
-        let (owned, marks) = (poller.owned, poller.marks);
+        let &mut Run { owned, marks, .. } = self.poller.run();
         if marks.has(Marks::OWNED)
             && let Some(header) = self.handlers.headers.get_mut(index)
         {
             header.owned = owned;
         }
         if finished || marks.has(Marks::ENDED) {
-            let (mut handlers, mut io) = self.outside();
+            let (mut handlers, mut io) = self.parts();
             handlers.end(&mut io, index);
         } else if marks.has(Marks::YIELDED) {
             self.roster().enqueue(index);
@@ -375,11 +395,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
                 self.roster().wait_for_room(index);
             }
             if !marks.has(Marks::WAITED) && !marks.has(Marks::ROOM) && self.is_parked(index) {
-                self.poller.state().count_parked();
+                self.poller.count_parked();
             }
-        }
-        if self.poller.state().marks.has(Marks::FREED) {
-            self.after_free();
         }
     }
 
@@ -389,22 +406,6 @@ impl<'s, H: Handler> Reactor<'s, H> {
         let will_run = header.is_queued() || header.waits_for_wake() || header.timer.ahead().is_some();
         let owned = header.owned;
         !will_run && !self.poller.io_of(Waiter::new(index), index).any_wait(owned)
-    }
-
-    /// Slots were freed: whoever waited for room is run.
-    fn after_free(&mut self) {
-        self.poller.state().marks.keep(Marks::NONE);
-        let has_room = self.roster().has_room();
-        self.poller.state().handlers_full = !has_room;
-        self.roster().release_room_waiters();
-    }
-
-    /// Drops every handler; their descriptors are the poller's to close.
-    fn clear(&mut self) {
-        let used = self.handlers.headers.len();
-        self.timers().clear();
-        self.roster().clear();
-        self.handlers.cells.iter_mut().take(used).for_each(|cell| *cell = Cell::Vacant);
     }
 }
 
@@ -417,6 +418,6 @@ impl<H: Handler> AsFd for Reactor<'_, H> {
 
 impl<H: Handler> Drop for Reactor<'_, H> {
     fn drop(&mut self) {
-        self.clear();
+        self.handlers.clear();
     }
 }

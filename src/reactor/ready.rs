@@ -1,7 +1,7 @@
 //! The headers of handlers and the lists through them: who is ready, who waits for a wake, who waits for room, which places are free.
 //!
-//! All lists are intrusive. A handler may end while its place is still linked: on the ready list its place is then freed when the list passes it; on
-//! the other two the link stays with the place, and a mark says whether the handler that lives there now has asked for anything.
+//! All lists are intrusive, and a handler may end while its place is still linked. The link then stays with the place, which is free all the same; other marks say
+//! what the handler that lives there now has asked for.
 
 use core::num::NonZeroU32;
 
@@ -39,19 +39,21 @@ impl HandlerId {
     }
 }
 
-/// What a place is to the lists, and what its handler has been told. The first three belong to the place, the others to the handler.
+/// What a place is to the lists, and what its handler waits for or has been told. The first two belong to the place, the others to the handler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Marks(u8);
 
 impl Marks {
+    /// On the ready list or in what is left of the round.
     const QUEUED: Marks = Marks(1);
-    const LINKED_WAKE: Marks = Marks(1 << 1);
-    const LINKED_ROOM: Marks = Marks(1 << 2);
-    const OF_THE_PLACE: Marks = Marks(0b111);
-    const WAITS_WAKE: Marks = Marks(1 << 3);
-    const WAITS_ROOM: Marks = Marks(1 << 4);
-    const WOKEN: Marks = Marks(1 << 5);
-    const NOTIFIED: Marks = Marks(1 << 6);
+    /// On the list of those who wait for a wake or for room.
+    const LINKED: Marks = Marks(1 << 1);
+    const OF_THE_PLACE: Marks = Marks(0b11);
+    const WAITS_WAKE: Marks = Marks(1 << 2);
+    const WAITS_ROOM: Marks = Marks(1 << 3);
+    const NOTIFIED: Marks = Marks(1 << 4);
+    /// New in a place that was queued already, perhaps in what is left of this round: it is not run before the next.
+    const NEW: Marks = Marks(1 << 5);
 
     #[inline]
     fn has(self, mark: Marks) -> bool {
@@ -73,11 +75,11 @@ impl Marks {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Life {
+enum Life {
     Vacant,
+    /// Taken for a handler that is being made.
+    Reserved,
     Live,
-    /// Ended while on the ready list.
-    Ended,
 }
 
 /// All of a handler but itself.
@@ -85,14 +87,18 @@ pub(super) enum Life {
 pub(crate) struct Header {
     pub(super) timer: Deadline,
     generation: u32,
-    /// Where the list of its descriptors begins.
+    /// Where the list of its descriptors begins; of a vacant place, the next one.
     pub(super) owned: u32,
-    /// Of the ready list, or of the free list.
+    /// Of the ready list.
     next: u32,
-    next_wake: u32,
-    next_room: u32,
+    /// Of those who wait for a wake or for room.
+    next_waiting: u32,
+    /// The last wake that this handler knows of.
+    wakes_seen: u32,
     marks: Marks,
-    pub(super) life: Life,
+    life: Life,
+    /// The round in which it was spawned.
+    spawned_in: u8,
 }
 
 static_assertions::const_assert!(core::mem::size_of::<Header>() <= 32);
@@ -103,10 +109,11 @@ impl Header {
         generation: 1,
         owned: NIL,
         next: NIL,
-        next_wake: NIL,
-        next_room: NIL,
+        next_waiting: NIL,
+        wakes_seen: 0,
         marks: Marks(0),
         life: Life::Vacant,
+        spawned_in: 0,
     };
 
     pub(super) fn is_queued(&self) -> bool {
@@ -120,32 +127,38 @@ impl Header {
     pub(super) fn take_notified(&mut self) -> bool {
         self.marks.take(Marks::NOTIFIED)
     }
+
+    fn is_live(&self) -> bool {
+        self.life == Life::Live
+    }
 }
 
-/// First in, first out.
+/// First in, first out, through one of a header's links.
 #[derive(Clone, Copy, Debug)]
 struct List {
     head: u32,
     tail: u32,
 }
 
+type Link = fn(&mut Header) -> &mut u32;
+
 impl List {
     const EMPTY: List = List { head: NIL, tail: NIL };
 
     #[inline]
-    fn push(&mut self, index: u32, headers: &mut [Header]) {
+    fn push(&mut self, index: u32, headers: &mut [Header], link: Link) {
         match headers.get_mut(self.tail as usize) {
-            Some(tail) => tail.next = index,
+            Some(tail) => *link(tail) = index,
             None => self.head = index,
         }
         self.tail = index;
     }
 
     #[inline]
-    fn pop<'h>(&mut self, headers: &'h mut [Header]) -> Option<(u32, &'h mut Header)> {
+    fn pop<'h>(&mut self, headers: &'h mut [Header], link: Link) -> Option<(u32, &'h mut Header)> {
         let index = self.head;
         let header = headers.get_mut(index as usize)?;
-        self.head = core::mem::replace(&mut header.next, NIL);
+        self.head = core::mem::replace(link(header), NIL);
         if self.head == NIL {
             self.tail = NIL;
         }
@@ -153,37 +166,64 @@ impl List {
     }
 }
 
+fn next(header: &mut Header) -> &mut u32 {
+    &mut header.next
+}
+
+fn next_waiting(header: &mut Header) -> &mut u32 {
+    &mut header.next_waiting
+}
+
+/// A vacant place has no descriptors.
+fn next_vacant(header: &mut Header) -> &mut u32 {
+    &mut header.owned
+}
+
 /// The part of a reactor that is neither headers nor handlers. Nothing of a round is kept in locals, so a handler's panic leaves nothing half-known.
 #[derive(Debug)]
 pub(crate) struct ReactorState {
-    free: List,
+    vacant: List,
     /// What is left of the round.
     round: List,
     /// Who runs in the next round.
     ready: List,
-    wake_waiters: u32,
-    room_waiters: u32,
+    /// Counts rounds; wraps.
+    rounds: u8,
+    /// Who waits for a wake or for room.
+    waiting: List,
+    /// The last of those whose turn it is to be run because a slot was freed.
+    release_until: u32,
     pub(super) timers: QueueState,
     len: u32,
-    /// A wake came while nobody waited for one.
-    wake_remembered: bool,
+    /// How many places there are.
+    capacity: u32,
+    /// The wakes that came, and the last one that any handler has learned of: a new handler begins there.
+    wakes: u32,
+    wakes_seen: u32,
     pub(super) stop: bool,
+    /// The handler that runs; after a panic, the one that was left half-run.
     pub(super) running: u32,
+    /// The place of a handler that is being made; after a panic, of one that was not.
+    pub(super) reserved: u32,
 }
 
 impl ReactorState {
-    pub(super) const fn new() -> ReactorState {
+    pub(super) fn new(capacity: usize) -> ReactorState {
         ReactorState {
-            free: List::EMPTY,
+            vacant: List::EMPTY,
             round: List::EMPTY,
             ready: List::EMPTY,
-            wake_waiters: NIL,
-            room_waiters: NIL,
+            rounds: 0,
+            waiting: List::EMPTY,
+            release_until: NIL,
             timers: QueueState::new(),
             len: 0,
-            wake_remembered: false,
+            capacity: u32::try_from(capacity).unwrap_or(NIL),
+            wakes: 0,
+            wakes_seen: 0,
             stop: false,
             running: NIL,
+            reserved: NIL,
         }
     }
 
@@ -196,11 +236,15 @@ impl ReactorState {
     pub(super) fn enqueue(&mut self, headers: &mut [Header], index: u32) {
         if let Some(header) = headers.get_mut(index as usize)
             && !header.is_queued()
-            && header.life == Life::Live
+            && header.is_live()
         {
             header.marks.set(Marks::QUEUED);
-            self.ready.push(index, headers);
+            self.ready.push(index, headers, next);
         }
+    }
+
+    pub(super) fn is_releasing(&self) -> bool {
+        self.release_until != NIL
     }
 
     pub(super) fn anybody_ready(&self) -> bool {
@@ -216,49 +260,69 @@ pub(super) struct Roster<'a> {
 
 impl Roster<'_> {
     pub(super) fn has_room(&self) -> bool {
-        self.state.free.head != NIL || self.headers.len() < self.headers.capacity()
+        self.state.vacant.head != NIL || self.headers.len() < self.state.capacity as usize
     }
 
-    /// A place for a new handler, which is run in the next round.
-    pub(super) fn take_place(&mut self) -> Option<HandlerId> {
-        let index = match self.state.free.pop(self.headers.as_mut_slice()) {
-            Some((index, _)) => index,
+    /// Takes a place for a handler that is to be made; [`settle`](Roster::settle) it or [give it back](Roster::give_back).
+    pub(super) fn reserve(&mut self) -> Option<HandlerId> {
+        if !self.has_room() {
+            return None;
+        }
+        let vacant = self.state.vacant.pop(self.headers.as_mut_slice(), next_vacant).map(|(index, _)| index);
+        let index = match vacant {
+            Some(index) => index,
             None => {
-                let index = u32::try_from(self.headers.len()).ok().filter(|&index| index < Token::RESERVED_INDEX)?;
                 self.headers.push(Header::VACANT).ok()?;
-                index
+                self.headers.len() as u32 - 1
             }
         };
         let header = self.headers.get_mut(index)?;
         let id = HandlerId::new(index, header.generation)?;
-        header.life = Life::Live;
-        self.state.len += 1;
-        self.enqueue(index);
+        header.life = Life::Reserved;
+        self.state.reserved = index;
         Some(id)
     }
 
-    /// The handler in this place has ended. Says whether the place is free already.
-    pub(super) fn leave_place(&mut self, index: u32) -> bool {
-        let Some(header) = self.headers.get_mut(index).filter(|header| header.life == Life::Live) else { return false };
-        header.generation = header.generation.wrapping_add(1);
-        header.timer = Deadline::NONE;
-        header.owned = NIL;
-        header.marks.0 &= Marks::OF_THE_PLACE.0;
-        self.state.len -= 1;
-        if header.is_queued() {
-            header.life = Life::Ended;
-            return false;
+    /// The handler is in its place: it is run in the next round.
+    pub(super) fn settle(&mut self, index: u32, owned: u32) {
+        if let Some(header) = self.headers.get_mut(index) {
+            header.life = Life::Live;
+            header.owned = owned;
+            header.wakes_seen = self.state.wakes_seen;
+            if header.is_queued() {
+                header.marks.set(Marks::NEW);
+                header.spawned_in = self.state.rounds;
+            }
+            self.state.len += 1;
+            self.state.reserved = NIL;
+            self.enqueue(index);
         }
-        self.free_place(index);
-        true
     }
 
-    fn free_place(&mut self, index: u32) {
+    /// Nothing has come of the handler.
+    pub(super) fn give_back(&mut self, index: u32) {
+        self.state.reserved = NIL;
+        self.vacate(index);
+    }
+
+    /// The handler in this place has ended.
+    pub(super) fn leave(&mut self, index: u32) {
+        if let Some(header) = self.headers.get_mut(index).filter(|header| header.is_live()) {
+            header.generation = header.generation.wrapping_add(1);
+            header.timer = Deadline::NONE;
+            header.marks.0 &= Marks::OF_THE_PLACE.0;
+            self.state.len -= 1;
+            self.vacate(index);
+        }
+    }
+
+    fn vacate(&mut self, index: u32) {
         if let Some(header) = self.headers.get_mut(index) {
             header.life = Life::Vacant;
+            header.owned = NIL;
             // A place whose generations are used up is not used again.
             if header.generation != 0 {
-                self.state.free.push(index, self.headers.as_mut_slice());
+                self.state.vacant.push(index, self.headers.as_mut_slice(), next_vacant);
             }
         }
     }
@@ -269,7 +333,7 @@ impl Roster<'_> {
     pub(super) fn find(&mut self, id: HandlerId) -> Result<(u32, &mut Header), Error> {
         let index = id.0.index();
         match self.headers.get_mut(index) {
-            Some(header) if header.generation == id.0.generation() && header.life == Life::Live => Ok((index, header)),
+            Some(header) if header.generation == id.0.generation() && header.is_live() => Ok((index, header)),
             _ => Err(Error::Closed),
         }
     }
@@ -284,31 +348,26 @@ impl Roster<'_> {
     pub(super) fn begin_round(&mut self) {
         if self.state.round.head == NIL {
             self.state.round = core::mem::replace(&mut self.state.ready, List::EMPTY);
+            self.state.rounds = self.state.rounds.wrapping_add(1);
         }
     }
 
-    /// The next handler of this round that is still alive. `freed` is set when a place became free.
+    /// The next handler of this round that is still alive. What it waited for it has to ask for anew, but for gates, timer and wake.
     #[inline]
-    pub(super) fn next(&mut self, freed: &mut bool) -> Option<u32> {
+    pub(super) fn next(&mut self) -> Option<u32> {
         loop {
-            let (index, header) = self.state.round.pop(self.headers.as_mut_slice())?;
-            header.marks.take(Marks::QUEUED);
-            match header.life {
-                Life::Live => {
-                    header.marks.take(Marks::WAITS_ROOM);
-                    return Some(index);
-                }
-                Life::Ended => {
-                    self.free_place(index);
-                    *freed = true;
-                }
-                Life::Vacant => {}
+            let (index, header) = self.state.round.pop(self.headers.as_mut_slice(), next)?;
+            header.marks.0 &= !(Marks::QUEUED.0 | Marks::WAITS_ROOM.0);
+            let too_new = header.marks.take(Marks::NEW) && header.spawned_in == self.state.rounds;
+            if header.is_live() && !too_new {
+                return Some(index);
             }
+            self.enqueue(index);
         }
     }
 
     pub(super) fn notify(&mut self, index: u32) {
-        if let Some(header) = self.headers.get_mut(index).filter(|header| header.life == Life::Live) {
+        if let Some(header) = self.headers.get_mut(index).filter(|header| header.is_live()) {
             header.marks.set(Marks::NOTIFIED);
             self.enqueue(index);
         }
@@ -320,58 +379,89 @@ impl Roster<'_> {
         }
     }
 
-    /// The breaker was used: runs all who wait for it, or remembers it.
+    /// The breaker was used: runs all who wait for it.
     pub(super) fn wake(&mut self) {
-        let mut anybody = false;
-        while let Some(header) = self.headers.get_mut(self.state.wake_waiters) {
-            let index = core::mem::replace(&mut self.state.wake_waiters, core::mem::replace(&mut header.next_wake, NIL));
-            header.marks.take(Marks::LINKED_WAKE);
-            if header.marks.take(Marks::WAITS_WAKE) {
-                header.marks.set(Marks::WOKEN);
-                anybody = true;
+        self.state.wakes = self.state.wakes.wrapping_add(1);
+        let mut waiting = core::mem::replace(&mut self.state.waiting, List::EMPTY);
+        while let Some((index, header)) = waiting.pop(self.headers.as_mut_slice(), next_waiting) {
+            let waited = header.marks.take(Marks::WAITS_WAKE);
+            self.link_or_not(index);
+            if waited {
                 self.enqueue(index);
             }
         }
-        self.state.wake_remembered |= !anybody;
+        if self.state.is_releasing() {
+            // The last one may have left the list.
+            self.begin_release();
+        }
     }
 
-    /// Whether a wake has come for this handler; if not, it waits for the next one.
+    /// Whether a wake has come that this handler does not know of; if not, it waits for the next one.
     pub(super) fn take_wake(&mut self, index: u32) -> bool {
-        let Some(header) = self.headers.get_mut(index) else { return false };
-        if header.marks.take(Marks::WOKEN) || core::mem::take(&mut self.state.wake_remembered) {
-            return true;
+        let wakes = self.state.wakes;
+        match self.headers.get_mut(index) {
+            Some(header) if header.wakes_seen != wakes => {
+                header.wakes_seen = wakes;
+                self.state.wakes_seen = wakes;
+                true
+            }
+            _ => {
+                self.wait(index, Marks::WAITS_WAKE);
+                false
+            }
         }
-        header.marks.set(Marks::WAITS_WAKE);
-        if !header.marks.has(Marks::LINKED_WAKE) {
-            header.marks.set(Marks::LINKED_WAKE);
-            header.next_wake = core::mem::replace(&mut self.state.wake_waiters, index);
-        }
-        false
     }
 
     pub(super) fn wait_for_room(&mut self, index: u32) {
-        let Some(header) = self.headers.get_mut(index) else { return };
-        header.marks.set(Marks::WAITS_ROOM);
-        if !header.marks.has(Marks::LINKED_ROOM) {
-            header.marks.set(Marks::LINKED_ROOM);
-            header.next_room = core::mem::replace(&mut self.state.room_waiters, index);
-        }
+        self.wait(index, Marks::WAITS_ROOM);
     }
 
-    /// A slot was freed: runs all who wait for room.
-    pub(super) fn release_room_waiters(&mut self) {
-        while let Some(header) = self.headers.get_mut(self.state.room_waiters) {
-            let index = core::mem::replace(&mut self.state.room_waiters, core::mem::replace(&mut header.next_room, NIL));
-            header.marks.take(Marks::LINKED_ROOM);
-            if header.marks.take(Marks::WAITS_ROOM) {
-                self.enqueue(index);
+    /// A slot was freed: everyone who waits for room now gets a turn, one in each pass, the longest first.
+    pub(super) fn begin_release(&mut self) {
+        self.state.release_until = self.state.waiting.tail;
+    }
+
+    /// Runs the next one whose turn it is, as long as there is room; who then finds none waits at the end of the line.
+    pub(super) fn release_next(&mut self, has_room: bool) {
+        if !has_room {
+            self.state.release_until = NIL;
+        }
+        while self.state.release_until != NIL {
+            let next = self.state.waiting.pop(self.headers.as_mut_slice(), next_waiting);
+            let Some((index, header)) = next else { break };
+            let waited = header.marks.take(Marks::WAITS_ROOM);
+            self.link_or_not(index);
+            if index == self.state.release_until {
+                self.state.release_until = NIL;
+            }
+            if waited {
+                return self.enqueue(index);
+            }
+        }
+        self.state.release_until = NIL;
+    }
+
+    /// A place was taken from the list of those who wait: puts it back if its handler waits for something else.
+    fn link_or_not(&mut self, index: u32) {
+        let headers = self.headers.as_mut_slice();
+        if let Some(header) = headers.get_mut(index as usize) {
+            if header.marks.has(Marks::WAITS_WAKE) || header.marks.has(Marks::WAITS_ROOM) {
+                self.state.waiting.push(index, headers, next_waiting);
+            } else {
+                header.marks.take(Marks::LINKED);
             }
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.headers.clear();
-        *self.state = ReactorState::new();
+    fn wait(&mut self, index: u32, what: Marks) {
+        let headers = self.headers.as_mut_slice();
+        if let Some(header) = headers.get_mut(index as usize) {
+            header.marks.set(what);
+            if !header.marks.has(Marks::LINKED) {
+                header.marks.set(Marks::LINKED);
+                self.state.waiting.push(index, headers, next_waiting);
+            }
+        }
     }
 }
 
@@ -381,41 +471,70 @@ mod tests {
     use std::vec::Vec;
 
     fn with_roster(test: impl FnOnce(&mut Roster<'_>)) {
-        let mut state = ReactorState::new();
+        let mut state = ReactorState::new(3);
         let mut headers = heapless::Vec::<Header, 3>::new();
         test(&mut Roster { state: &mut state, headers: Slots::Lent(&mut headers) });
     }
 
+    fn spawn(roster: &mut Roster<'_>) -> HandlerId {
+        let id = roster.reserve().unwrap();
+        roster.settle(id.index() as u32, NIL);
+        id
+    }
+
     fn round(roster: &mut Roster<'_>) -> Vec<u32> {
         roster.begin_round();
-        core::iter::from_fn(|| roster.next(&mut false)).collect()
+        core::iter::from_fn(|| roster.next()).collect()
     }
 
     #[test]
-    fn a_place_on_the_list_is_freed_when_the_list_passes_it() {
+    fn place_of_a_queued_handler_is_free_when_it_ends() {
         with_roster(|roster| {
-            let ids: Vec<HandlerId> = (0..3).map(|_| roster.take_place().unwrap()).collect();
-            assert!(!roster.leave_place(1));
-            assert!(!roster.has_room() && roster.find(ids[1]).is_err());
-            assert_eq!(round(roster), [0, 2]);
-            assert!(roster.has_room());
-            let again = roster.take_place().unwrap();
+            let ids: Vec<HandlerId> = (0..3).map(|_| spawn(roster)).collect();
+            roster.leave(1);
+            assert!(roster.has_room() && roster.find(ids[1]).is_err());
+            let again = spawn(roster);
             assert_eq!(again.index(), 1);
             assert_ne!(again, ids[1]);
+            assert_eq!(round(roster), [0, 1, 2]);
+            assert_eq!(round(roster), []);
+        });
+    }
+
+    #[test]
+    fn new_handler_in_the_place_of_one_still_to_run_waits_for_the_next_round() {
+        with_roster(|roster| {
+            (0..3).for_each(|_| _ = spawn(roster));
+            roster.begin_round();
+            assert_eq!(roster.next(), Some(0));
+            roster.leave(1);
+            assert_eq!(spawn(roster).index(), 1);
+            assert_eq!(roster.next(), Some(2));
+            assert_eq!(roster.next(), None);
+            assert_eq!(round(roster), [1]);
+        });
+    }
+
+    #[test]
+    fn ended_handler_is_passed_over() {
+        with_roster(|roster| {
+            (0..3).for_each(|_| _ = spawn(roster));
+            roster.leave(1);
+            assert_eq!(round(roster), [0, 2]);
         });
     }
 
     #[test]
     fn queued_once_and_in_the_next_round() {
         with_roster(|roster| {
-            assert!(roster.take_place().is_some() && roster.take_place().is_some());
+            (0..2).for_each(|_| _ = spawn(roster));
             roster.begin_round();
-            assert_eq!(roster.next(&mut false), Some(0));
+            assert_eq!(roster.next(), Some(0));
             roster.notify(0);
             roster.notify(1);
             roster.notify(1);
-            assert_eq!(roster.next(&mut false), Some(1));
-            assert_eq!(roster.next(&mut false), None);
+            assert_eq!(roster.next(), Some(1));
+            assert_eq!(roster.next(), None);
             assert_eq!(round(roster), [0]);
         });
     }
@@ -423,30 +542,99 @@ mod tests {
     #[test]
     fn links_left_by_an_ended_handler_do_not_run_its_successor() {
         with_roster(|roster| {
-            roster.take_place().unwrap();
+            spawn(roster);
             assert_eq!(round(roster), [0]);
             assert!(!roster.take_wake(0));
             roster.wait_for_room(0);
-            assert!(roster.leave_place(0));
-            roster.take_place().unwrap();
-            assert_eq!(round(roster), [0]);
+            roster.leave(0);
+            (0..3).for_each(|_| _ = spawn(roster));
+            assert_eq!(round(roster), [0, 1, 2]);
             roster.wake();
-            roster.release_room_waiters();
+            roster.begin_release();
+            roster.release_next(true);
             assert_eq!(round(roster), []);
-            // Nobody waited, so the wake is remembered.
-            assert!(roster.take_wake(0));
+        });
+    }
+
+    #[test]
+    fn wake_is_seen_once_by_everyone_and_by_who_comes_before_anybody_has_seen_it() {
+        with_roster(|roster| {
+            (0..2).for_each(|_| _ = spawn(roster));
+            round(roster);
             assert!(!roster.take_wake(0));
+            roster.wake();
+            assert_eq!(round(roster), [0]);
+            // It ends before it has looked: its successor sees the wake.
+            roster.leave(0);
+            assert_eq!(spawn(roster).index(), 0);
+            for index in [1, 0] {
+                assert!(roster.take_wake(index));
+                assert!(!roster.take_wake(index));
+            }
+            assert_eq!(spawn(roster).index(), 2);
+            assert!(!roster.take_wake(2));
+        });
+    }
+
+    #[test]
+    fn waiters_for_room_get_their_turn_in_their_order_and_once() {
+        with_roster(|roster| {
+            (0..3).for_each(|_| _ = spawn(roster));
+            round(roster);
+            [2, 0, 1].into_iter().for_each(|index| roster.wait_for_room(index));
+            assert!(!roster.take_wake(0));
+            roster.begin_release();
+            for expected in [2, 0, 1] {
+                roster.release_next(true);
+                assert_eq!(round(roster), [expected]);
+                roster.wait_for_room(expected);
+            }
+            roster.release_next(true);
+            assert_eq!(round(roster), []);
+            roster.wake();
+            assert_eq!(round(roster), [0]);
+        });
+    }
+
+    #[test]
+    fn who_is_not_reached_stays_first() {
+        with_roster(|roster| {
+            (0..3).for_each(|_| _ = spawn(roster));
+            round(roster);
+            (0..3).for_each(|index| roster.wait_for_room(index));
+            let mut order = Vec::new();
+            for _ in 0..6 {
+                roster.begin_release();
+                roster.release_next(true);
+                let run = round(roster);
+                run.iter().for_each(|&index| roster.wait_for_room(index));
+                roster.release_next(false); // the first has taken what there was
+                order.extend(run);
+            }
+            assert_eq!(order, [0, 1, 2, 0, 1, 2]);
         });
     }
 
     #[test]
     fn generation_wrap_forced_retires_the_place() {
         with_roster(|roster| {
-            roster.take_place().unwrap();
+            spawn(roster);
             assert_eq!(round(roster), [0]);
             roster.headers.get_mut(0).unwrap().generation = u32::MAX;
-            roster.leave_place(0);
-            assert_eq!(roster.take_place().unwrap().index(), 1);
+            roster.leave(0);
+            assert_eq!(spawn(roster).index(), 1);
+        });
+    }
+
+    #[test]
+    fn place_that_was_not_used_is_given_back() {
+        with_roster(|roster| {
+            for _ in 0..10 {
+                let id = roster.reserve().unwrap();
+                roster.give_back(id.index() as u32);
+            }
+            assert!(roster.has_room() && roster.state.len() == 0);
+            assert_eq!(round(roster), []);
         });
     }
 }

@@ -28,19 +28,29 @@ pub(crate) struct HandlerParts<'s, H> {
     pub(super) cells: &'s mut [Cell<H>],
 }
 
+impl<H> HandlerParts<'_, H> {
+    /// Drops every handler. The headers last: if a handler's drop panics, they say where the others are.
+    pub(super) fn clear(&mut self) {
+        let used = self.headers.len();
+        self.cells.iter_mut().take(used).for_each(|cell| *cell = Cell::Vacant);
+        self.headers.clear();
+        self.timers.clear();
+    }
+}
+
 mod sealed {
     pub trait Sealed {}
 }
 
 /// Storage that a [`Reactor`](crate::Reactor) can be made on: [`ReactorStorage`], or `BoxedReactorStorage` under `alloc`.
 pub trait LendReactor<H>: sealed::Sealed {
-    /// Makes a new break pipe in the storage.
+    /// Empties the storage and makes a new break pipe in it.
     #[doc(hidden)]
     fn lend(&mut self) -> Result<ReactorParts<'_, H>, Error>;
 }
 
 /// Room for a [`Reactor`](crate::Reactor) of `HANDLERS` handlers with `DESCRIPTORS` descriptors among them: the size of `H` and 48 bytes for each
-/// handler, 80 bytes for each descriptor, and 600 once.
+/// handler, 80 bytes for each descriptor, and 192 once.
 ///
 /// Put it into a `static` (in a `static_cell::ConstStaticCell`, say), where it takes no space in the program's file and no memory before it is used; or, if it is small,
 /// on the stack.
@@ -85,14 +95,10 @@ impl<H, const HANDLERS: usize, const DESCRIPTORS: usize> sealed::Sealed for Reac
 
 impl<H, const HANDLERS: usize, const DESCRIPTORS: usize> LendReactor<H> for ReactorStorage<H, HANDLERS, DESCRIPTORS> {
     fn lend(&mut self) -> Result<ReactorParts<'_, H>, Error> {
-        Ok(ReactorParts {
-            poller: self.poller.lend()?,
-            handlers: HandlerParts {
-                headers: Slots::Lent(&mut self.headers),
-                timers: Slots::Lent(&mut self.timers),
-                cells: &mut self.cells,
-            },
-        })
+        let mut handlers =
+            HandlerParts { headers: Slots::Lent(&mut self.headers), timers: Slots::Lent(&mut self.timers), cells: &mut self.cells };
+        handlers.clear();
+        Ok(ReactorParts { handlers, poller: self.poller.lend()? })
     }
 }
 
@@ -132,13 +138,9 @@ impl<H> sealed::Sealed for BoxedReactorStorage<H> {}
 #[cfg(feature = "alloc")]
 impl<H> LendReactor<H> for BoxedReactorStorage<H> {
     fn lend(&mut self) -> Result<ReactorParts<'_, H>, Error> {
-        Ok(ReactorParts {
-            poller: self.poller.lend()?,
-            handlers: HandlerParts {
-                headers: Slots::Boxed(&mut self.headers),
-                timers: Slots::Boxed(&mut self.timers),
-                cells: &mut self.cells,
-            },
-        })
+        let mut handlers =
+            HandlerParts { headers: Slots::Boxed(&mut self.headers), timers: Slots::Boxed(&mut self.timers), cells: &mut self.cells };
+        handlers.clear();
+        Ok(ReactorParts { handlers, poller: self.poller.lend()? })
     }
 }

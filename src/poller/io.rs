@@ -1,0 +1,422 @@
+//! [`Io`]: the poller as one waiter sees it.
+
+use core::fmt;
+use core::task::Poll;
+use core::time::Duration;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+
+use super::run::{Marks, Run};
+use super::{PollerState, Stats};
+use crate::arch::Selector;
+use crate::deadline::{Node, Queue};
+use crate::error::{Error, Rejected};
+use crate::gates::Waiter;
+use crate::interest::{Direction, Interest};
+use crate::storage::Slots;
+use crate::table::{NOBODY, Owner, PollDesc, Step, Table};
+use crate::time::Instant;
+use crate::token::Token;
+
+/// The poller as one waiter sees it: what the functions of [`net`](crate::net) take, and what a handler's [`Context`](crate::Context) turns into by itself.
+///
+/// # The order of an operation
+///
+/// 1. A stale token is [`Error::Closed`], another handler's descriptor [`Error::NotOwner`].
+/// 2. A deadline that has passed is [`Error::TimedOut`], also when data is there, and again each time until it is set anew (Go's order).
+/// 3. If the last call said `EAGAIN` and no edge has come since: `Pending` without a system call; the waiter is run when the next edge, deadline or close comes.
+/// 4. If this run's budget for this direction is spent (under a reactor): `Pending`, and the handler goes to the tail of the ready list.
+/// 5. The call. `EINTR` is tried again, `EAGAIN` waits, anything else is the answer, and the gate stays ready.
+pub struct Io<'a> {
+    selector: &'a Selector,
+    state: &'a mut PollerState,
+    slots: Slots<'a, PollDesc<OwnedFd>>,
+    nodes: Slots<'a, Node>,
+    waiter: Waiter,
+    owner: Owner,
+}
+
+impl fmt::Debug for Io<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").field("waiter", &self.waiter).field("stats", &self.state.stats()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Io<'a> {
+    #[inline]
+    pub(super) fn new(
+        selector: &'a Selector,
+        state: &'a mut PollerState,
+        slots: Slots<'a, PollDesc<OwnedFd>>,
+        nodes: Slots<'a, Node>,
+        waiter: Waiter,
+        owner: Owner,
+    ) -> Io<'a> {
+        Io { selector, state, slots, nodes, waiter, owner }
+    }
+
+    #[inline]
+    fn table(&mut self) -> Table<'_, OwnedFd> {
+        Table::new(&mut self.state.table, self.slots.reborrow())
+    }
+
+    #[inline]
+    fn desc(&mut self, token: Token) -> Result<&mut PollDesc<OwnedFd>, Error> {
+        let owner = self.owner;
+        self.table().get_owned(token, owner)
+    }
+
+    #[inline]
+    pub(crate) fn run(&mut self) -> &mut Run {
+        &mut self.state.run
+    }
+
+    /// The same poller, in somebody else's name.
+    pub(crate) fn as_owner(&mut self, waiter: Waiter, owner: Owner) -> Io<'_> {
+        Io { selector: self.selector, state: self.state, slots: self.slots.reborrow(), nodes: self.nodes.reborrow(), waiter, owner }
+    }
+
+    /// Who runs: the waiter in whose name operations wait.
+    pub fn waiter(&self) -> Waiter {
+        self.waiter
+    }
+
+    /// The time of this pass: read when it is first asked for after a wait, and kept until the next one.
+    ///
+    /// A deadline `now() + d` costs no further look at the clock; after a long pass it is early by as much as the pass has lasted, which [`set_timeout`](Io::set_timeout) avoids.
+    #[inline]
+    pub fn now(&mut self) -> Instant {
+        self.state.now()
+    }
+
+    /// The time now, not that of the pass.
+    pub(crate) fn read_clock(&self) -> Instant {
+        (self.state.clock)()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.state.stats()
+    }
+
+    /// Takes a descriptor and arms it, edge-triggered, for its whole life: one `epoll_ctl`. Go's `netpollopen`.
+    ///
+    /// The descriptor belongs to whoever opens it and must be non-blocking, which is not changed here, since others may share it. Register a
+    /// socket after `connect` or `listen`.
+    ///
+    /// # Errors
+    ///
+    /// All give the descriptor back, unregistered. [`Error::Full`] when the table is. [`Error::NotPollable`] for a regular file, a directory, `/dev/null`
+    /// (treat them as always ready). [`Error::Os`]: `EEXIST` when this very descriptor is open already, `ENOSPC` and `ENOMEM` when the kernel's limits are reached,
+    /// `EINVAL` for [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that would wait for itself, and, where debug assertions are on, for a
+    /// descriptor that is no socket and would block.
+    pub fn open(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
+        if cfg!(debug_assertions) && would_block(&fd, interest) {
+            return Err(Rejected::new(fd, Errno::INVAL));
+        }
+        self.open_nonblocking(fd, interest)
+    }
+
+    pub(crate) fn open_nonblocking(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
+        let state = &mut *self.state;
+        let mut table = Table::new(&mut state.table, self.slots.reborrow());
+        let token = table.insert_for(self.owner, &mut state.run.owned, fd, interest)?;
+        state.run.marks.set(Marks::OWNED);
+        let armed = match table.get(token).map(PollDesc::fd) {
+            Ok(Some(fd)) => self.selector.open(fd.as_fd(), token.to_u64(), interest),
+            _ => Err(Error::Closed),
+        };
+        match armed {
+            Ok(()) => Ok(token),
+            Err(error) => match table.remove_at(token.index(), &mut state.run.owned, None) {
+                Some(fd) => Err(Rejected::new(fd, error)),
+                None => Ok(token),
+            },
+        }
+    }
+
+    /// Disarms a descriptor and gives it back: one `epoll_ctl`. Dropping it closes it. Go's `netpollclose` and `pollUnblock`.
+    ///
+    /// The token is stale from now on. Waits of the closer's own end silently; whoever else waits comes out of the next poll, which does not
+    /// block, and sees [`Error::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] for a stale token, [`Error::NotOwner`]. That somebody else has closed the descriptor behind the poller's back is no error, but counted
+    /// ([`Stats::lost_descriptors`]).
+    pub fn close(&mut self, token: Token) -> Result<OwnedFd, Error> {
+        self.desc(token)?;
+        self.close_at(token.index()).ok_or(Error::Closed)
+    }
+
+    pub(crate) fn close_at(&mut self, index: u32) -> Option<OwnedFd> {
+        let state = &mut *self.state;
+        let fd = Table::new(&mut state.table, self.slots.reborrow()).remove_at(index, &mut state.run.owned, Some(self.waiter))?;
+        state.run.marks.set(Marks::FREED);
+        state.run.marks.set(Marks::OWNED);
+        // Before the descriptor can be closed: a duplicate would go on reporting under the dead number.
+        if self.selector.close(fd.as_fd()).is_err() {
+            state.stats.lost_descriptors += 1;
+        }
+        Some(fd)
+    }
+
+    /// Closes every descriptor in the list that begins at `owned`.
+    pub(crate) fn close_owned(&mut self, owned: u32) {
+        let running = core::mem::replace(&mut self.state.run.owned, owned);
+        while self.close_at(self.state.run.owned).is_some() {}
+        self.state.run.owned = running;
+    }
+
+    /// Closes every descriptor of `owner`, whose list may have been lost.
+    pub(crate) fn close_all_of(&mut self, owner: Owner) {
+        while let Some(index) = self.table().find_owned_by(owner) {
+            self.close_at(index);
+        }
+    }
+
+    /// Whether anybody waits for a descriptor in the list that begins at `owned`.
+    pub(crate) fn any_wait(&mut self, owned: u32) -> bool {
+        self.table().owned(owned).any(|(_, desc)| desc.is_waited_for())
+    }
+
+    /// Gives a descriptor to another owner, whose list begins at `to_owned`.
+    pub(crate) fn give_to(&mut self, token: Token, to: Owner, to_owned: &mut u32) -> Result<(), Error> {
+        self.desc(token)?;
+        let state = &mut *self.state;
+        Table::new(&mut state.table, self.slots.reborrow()).give(token, &mut state.run.owned, to, to_owned);
+        state.run.marks.set(Marks::OWNED);
+        Ok(())
+    }
+
+    /// Closes everything without telling the kernel's set.
+    pub(super) fn clear(&mut self) {
+        self.table().clear();
+        Queue::new(&mut self.state.queue, self.nodes.reborrow()).clear();
+    }
+
+    /// The descriptor itself, for calls whose `EAGAIN` says nothing about readiness, for options and names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] for a stale token, [`Error::NotOwner`].
+    pub fn fd(&mut self, token: Token) -> Result<BorrowedFd<'_>, Error> {
+        self.desc(token)?.fd().map(AsFd::as_fd).ok_or(Error::Closed)
+    }
+
+    /// One step of an operation that may have to wait; see the order above. The extension point for any descriptor and any system call.
+    ///
+    /// `call` is made once, and again each time that it answers `EINTR`. It must answer `EAGAIN` only if an edge will follow; a call whose `EAGAIN` promises
+    /// none (`connect` on a Unix stream socket, `send_to` on an unconnected Unix datagram socket) is made on [`fd`](Io::fd) instead.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::TimedOut`], [`Error::NotPollable`] for a direction that was not opened, and [`Error::Os`] with what the call says.
+    ///
+    /// ```no_run
+    /// # use core::task::Poll;
+    /// use netpoll::{Direction, Error, Io, Token};
+    ///
+    /// /// Reads the counter of an eventfd.
+    /// fn read_counter(io: &mut Io<'_>, token: Token) -> Poll<Result<u64, Error>> {
+    ///     let mut counter = [0; 8];
+    ///     io.poll_io(token, Direction::Read, |fd| rustix::io::read(fd, &mut counter)).map_ok(|_| u64::from_ne_bytes(counter))
+    /// }
+    /// ```
+    #[inline]
+    pub fn poll_io<T>(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        mut call: impl FnMut(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Poll<Result<T, Error>> {
+        self.poll_io_drained(token, direction, |fd| call(fd).map(|answer| (answer, false)))
+    }
+
+    /// As [`poll_io`](Io::poll_io), for calls that can tell by their answer that the next one would say `EAGAIN`. Believed only while nothing but plain
+    /// readiness was ever reported.
+    #[inline]
+    pub(crate) fn poll_io_drained<T>(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        mut call: impl FnMut(BorrowedFd<'_>) -> Result<(T, bool), Errno>,
+    ) -> Poll<Result<T, Error>> {
+        let (waiter, owner, turn) = (self.waiter, self.owner, self.state.run.turn);
+        let marks = &mut self.state.run.marks;
+        let desc = match Table::new(&mut self.state.table, self.slots.reborrow()).get_owned(token, owner) {
+            Ok(desc) => desc,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        match desc.prepare(direction, waiter, turn) {
+            Step::Call => {}
+            Step::Wait => {
+                marks.set(Marks::WAITED);
+                return Poll::Pending;
+            }
+            Step::Yield => {
+                marks.set(Marks::YIELDED);
+                return Poll::Pending;
+            }
+            Step::Fail(error) => return Poll::Ready(Err(error)),
+        }
+        let Some(fd) = desc.fd() else { return Poll::Ready(Err(Error::Closed)) };
+        loop {
+            match call(fd.as_fd()) {
+                Ok((answer, drained)) => {
+                    if drained && desc.is_quiet() {
+                        desc.clear_ready(direction);
+                    }
+                    return Poll::Ready(Ok(answer));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    desc.wait(direction, waiter);
+                    marks.set(Marks::WAITED);
+                    return Poll::Pending;
+                }
+                Err(errno) => return Poll::Ready(Err(errno.into())),
+            }
+        }
+    }
+
+    /// As [`poll_io`](Io::poll_io) without a call: answers when the descriptor may be ready, or waits. Follow it with calls on [`fd`](Io::fd), and with
+    /// [`clear_ready`](Io::clear_ready) when they find nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::TimedOut`], [`Error::NotPollable`].
+    pub fn poll_ready(&mut self, token: Token, direction: Direction) -> Poll<Result<(), Error>> {
+        self.poll_io(token, direction, |_| Ok(()))
+    }
+
+    /// Forgets the readiness of a direction, because a call has found nothing: the next operation waits for an edge.
+    ///
+    /// No edge is lost: what arrived after the call that found nothing has not been reported yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] for a stale token, [`Error::NotOwner`].
+    pub fn clear_ready(&mut self, token: Token, direction: Direction) -> Result<(), Error> {
+        self.desc(token)?.clear_ready(direction);
+        Ok(())
+    }
+
+    /// Withdraws a wait, as for a runtime's future that is dropped. Readiness is not touched, and an edge that comes later is remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] for a stale token, [`Error::NotOwner`].
+    pub fn unwait(&mut self, token: Token, direction: Direction) -> Result<(), Error> {
+        self.desc(token)?.unwait(direction);
+        Ok(())
+    }
+
+    /// Sets or clears the deadline of a direction: absolute, and sticky once it has passed. Go's `SetReadDeadline` and `SetWriteDeadline`.
+    ///
+    /// One that is already past, seen from the [time of this pass](Io::now), takes effect at once, and whoever waits in that direction is run by the next poll. `None` clears it, passed or not; data that
+    /// arrived meanwhile is still there. It counts also while nobody reads or writes: who stops reading for a while, because its own queue is full, clears it or pushes it
+    /// out before it goes on. Pushing a deadline out only stores a number; the poller looks at the entry again when its old time comes up,
+    /// which is one wait more than the events need. Setting one makes no system call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] for a stale token, [`Error::NotOwner`].
+    #[inline]
+    pub fn set_deadline(&mut self, token: Token, direction: Direction, at: Option<Instant>) -> Result<(), Error> {
+        let now = if at.is_some() { self.state.now() } else { Instant::FAR_FUTURE };
+        self.set_deadline_seen_from(now, token, direction, at)
+    }
+
+    /// Sets the deadline of a direction `after` from now, by a fresh look at the clock. Zero has passed at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] for a stale token, [`Error::NotOwner`].
+    pub fn set_timeout(&mut self, token: Token, direction: Direction, after: Option<Duration>) -> Result<(), Error> {
+        let now = self.read_clock();
+        self.set_deadline_seen_from(now, token, direction, after.map(|after| now + after))
+    }
+
+    #[inline]
+    fn set_deadline_seen_from(&mut self, now: Instant, token: Token, direction: Direction, at: Option<Instant>) -> Result<(), Error> {
+        let desc = Table::new(&mut self.state.table, self.slots.reborrow()).get_owned(token, self.owner)?;
+        match desc.set_deadline(direction, at, now) {
+            Some(look_at) => Queue::new(&mut self.state.queue, self.nodes.reborrow()).schedule(token.index(), look_at),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether another descriptor would find room.
+    pub fn has_descriptor_room(&mut self) -> bool {
+        self.table().has_room()
+    }
+
+    /// Whether a new handler with a descriptor would find room; on a bare poller, a descriptor.
+    pub fn has_room(&mut self) -> bool {
+        !self.state.run.handlers_full && self.has_descriptor_room()
+    }
+
+    /// Waits for [room](Io::has_descriptor_room) for a descriptor: what to ask before a call whose result could not be kept.
+    ///
+    /// Under a reactor `Pending` means that the handler is run when a slot is freed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] on a bare poller, which does not know who should be run: try again after a close.
+    pub fn poll_descriptor_room(&mut self) -> Poll<Result<(), Error>> {
+        let has_room = self.has_descriptor_room();
+        self.room(has_room)
+    }
+
+    /// Waits for [room](Io::has_room) for a new handler with a descriptor, as [`poll_descriptor_room`](Io::poll_descriptor_room).
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_descriptor_room`](Io::poll_descriptor_room).
+    pub fn poll_room(&mut self) -> Poll<Result<(), Error>> {
+        let has_room = self.has_room();
+        self.room(has_room)
+    }
+
+    fn room(&mut self, has_room: bool) -> Poll<Result<(), Error>> {
+        if has_room {
+            Poll::Ready(Ok(()))
+        } else if self.owner == NOBODY {
+            Poll::Ready(Err(Error::Full))
+        } else {
+            self.run_when_freed();
+            Poll::Pending
+        }
+    }
+
+    /// Lets the read deadline of a descriptor end its owner's wait for room.
+    pub(crate) fn hold(&mut self, token: Token) {
+        if let Ok(desc) = self.desc(token) {
+            desc.hold();
+        }
+    }
+
+    /// Whether the kernel has ever reported a hang-up or an error.
+    pub(crate) fn is_broken(&mut self, token: Token) -> bool {
+        self.desc(token).is_ok_and(|desc| desc.is_broken())
+    }
+
+    /// Runs this handler when a slot is freed, if it is not run before.
+    pub(crate) fn run_when_freed(&mut self) {
+        self.state.run.marks.set(Marks::ROOM);
+    }
+}
+
+/// Whether a read or write could stop the whole loop. Sockets are called with `MSG_DONTWAIT`.
+fn would_block(fd: &OwnedFd, interest: Interest) -> bool {
+    (interest.contains(Interest::READ) || interest.contains(Interest::WRITE))
+        && is_blocking(fd.as_fd())
+        && rustix::net::sockopt::socket_type(fd).is_err()
+}
+
+/// Whether the descriptor was not made non-blocking.
+pub(crate) fn is_blocking(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| !flags.contains(rustix::fs::OFlags::NONBLOCK))
+}
