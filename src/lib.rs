@@ -100,7 +100,10 @@
 //!
 //! | platform | back-end | floor | notes |
 //! |---|---|---|---|
-//! | Linux on x86, x86_64, arm, aarch64, riscv64 | epoll | 4.14 | raw system calls, no libc |
+//! | Linux on x86_64 | epoll | 4.14 | raw system calls, no libc |
+//!
+//! Linux on x86, arm, aarch64 and riscv64, and Android (through libc), have the same back-end and are not tested yet. What a back-end has to do is written down at the top of
+//! `arch/mod.rs`.
 //!
 //! # System calls
 //!
@@ -109,7 +112,7 @@
 //! | when | calls |
 //! |---|---|
 //! | a poller is made | `epoll_create1`, `pipe2`, `epoll_ctl` |
-//! | a descriptor is opened, closed | `epoll_ctl`; `epoll_ctl` and `close`. In debug builds also `fcntl` and, for blocking descriptors, `getsockopt`, to find those that would block the loop |
+//! | a descriptor is opened, closed | `epoll_ctl`; `epoll_ctl` and `close`. `fcntl` for a listener made elsewhere, and in debug builds for every descriptor, with `getsockopt` for blocking ones, to find what would block the loop |
 //! | each turn of the loop | one `epoll_pwait`; after a wake one `read`; `clock_gettime` (in the vDSO) if a deadline exists |
 //! | the clock is first read | `prctl` with `PR_GET_AUXV`, by which rustix finds the vDSO; where the kernel does not know it, `openat`, `read` and `close` of `/proc/self/auxv` |
 //! | a wake | one `write`, unless one is pending |
