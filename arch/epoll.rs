@@ -85,7 +85,8 @@ impl AsFd for Selector {
     }
 }
 
-/// rustix rounds up to milliseconds, and hands what `epoll_pwait` cannot count to `epoll_pwait2`, which an old kernel does not have: so clamp.
+/// rustix rounds up to milliseconds, and hands what `epoll_pwait` cannot count to `epoll_pwait2`, which an old kernel does not have: so
+/// clamp.
 fn timespec(timeout: Duration) -> Timespec {
     const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
     let timeout = timeout.min(LONGEST);

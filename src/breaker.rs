@@ -55,7 +55,8 @@ impl BreakPipe {
         if !self.open.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }
-        // Acquire and release: what the caller wrote before is seen by the poller that clears the flag after this, by this wake or by the pending one.
+        // Acquire and release: what the caller wrote before is seen by the poller that clears the flag after this, by this wake or by the
+        // pending one.
         if self.flag.swap(PENDING, Ordering::AcqRel) == PENDING {
             return Ok(());
         }
@@ -75,8 +76,8 @@ impl BreakPipe {
         }
     }
 
-    /// Empties the pipe, then clears the flag, in this order: the other way round leaves a set flag over an empty pipe, and every later wake is
-    /// skipped. The queues that a wake announces are looked at afterwards.
+    /// Empties the pipe, then clears the flag, in this order: the other way round leaves a set flag over an empty pipe, and every later
+    /// wake is skipped. The queues that a wake announces are looked at afterwards.
     pub(crate) fn drain(&self) -> Result<(), Errno> {
         if let Some(read) = self.ends.first() {
             let mut bytes = [0; 64];
@@ -100,8 +101,8 @@ impl BreakPipe {
 
 /// Wakes a poller from another thread, from a signal handler, or from the same thread. Go's `netpollBreak`.
 ///
-/// It borrows the lent storage, not the poller, so it can be copied, sent to threads and kept in a `static`; the pipe stays open as long as it lives,
-/// and never is somebody else's descriptor.
+/// It borrows the lent storage, not the poller, so it can be copied, sent to threads and kept in a `static`; the pipe stays open as long as
+/// it lives, and never is somebody else's descriptor.
 ///
 /// ```
 /// use netpoll::{Poller, PollerStorage, Timeout};
@@ -131,8 +132,8 @@ impl<'s> Breaker<'s> {
     /// Makes the poller return from its wait, or not begin it: `Polled::woken` is then set, and the handlers that wait for a wake are run.
     ///
     /// Any number of wakes before the poller looks are one wake; only the first makes a system call (one `write`). What the caller did
-    /// before is seen by whoever is run. Async-signal-safe: no lock, no allocation; on back-ends that go through libc `errno` may change if the `write`
-    /// fails, elsewhere there is none.
+    /// before is seen by whoever is run. Async-signal-safe: no lock, no allocation; on back-ends that go through libc `errno` may change if
+    /// the `write` fails, elsewhere there is none.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
 //! [`Queue`]: who is to be looked at next, and when. Pure: it knows neither clock nor descriptors.
 //!
-//! A heap with four children to a node, of at most one entry per key. Keys are the slot numbers of a table, so the heap and the map from keys to
-//! places in it share one array of the table's capacity: the first `len` nodes hold the heap, and every node holds the place of the key that is its own index.
-//! An entry says no more than "look at this slot at this time": the deadlines themselves stand in the slot, so that moving one out costs nothing here.
+//! A heap with four children to a node, of at most one entry per key. Keys are the slot numbers of a table, so the heap and the map from
+//! keys to places in it share one array of the table's capacity: the first `len` nodes hold the heap, and every node holds the place of the
+//! key that is its own index. An entry says no more than "look at this slot at this time": the deadlines themselves stand in the slot, so
+//! that moving one out costs nothing here.
 
 use crate::error::Error;
 use crate::storage::Slots;
@@ -50,9 +51,10 @@ impl QueueState {
 
 /// The deadline queue: at most one entry per key, the earliest first. Entries of the same time come up in any order.
 ///
-/// What Go keeps in the timer heap of a `P` (`runtime/time.go`), but for slots instead of timers: [`schedule`](Queue::schedule) only ever makes an entry earlier.
-/// An entry that comes up too early for its slot is put where it belongs then, by [`postpone_first`](Queue::postpone_first). No operation panics or allocates;
-/// all take O(log n) at worst, and `schedule` of a time that is no earlier than the entry's a few instructions.
+/// What Go keeps in the timer heap of a `P` (`runtime/time.go`), but for slots instead of timers: [`schedule`](Queue::schedule) only ever
+/// makes an entry earlier. An entry that comes up too early for its slot is put where it belongs then, by
+/// [`postpone_first`](Queue::postpone_first). No operation panics or allocates; all take O(log n) at worst, and `schedule` of a time that
+/// is no earlier than the entry's a few instructions.
 ///
 /// ```
 /// use netpoll::Instant;
@@ -85,7 +87,8 @@ impl<'a> Queue<'a> {
 
     /// Makes sure that `key` comes up no later than `at`.
     ///
-    /// An entry that is earlier or equal stays as it is, a later one is moved. A key beyond the capacity is [`Error::Full`], and nothing is done.
+    /// An entry that is earlier or equal stays as it is, a later one is moved. A key beyond the capacity is [`Error::Full`], and nothing is
+    /// done.
     #[inline]
     pub fn schedule(&mut self, key: u32, at: Instant) -> Result<(), Error> {
         match self.time_of(key) {

@@ -84,8 +84,8 @@ impl Gates {
     pub(crate) const UNOPENED: Gates =
         Gates { waiters: [Waiter(0); 3], opened: Directions::NONE, ready: Directions::NONE, waiting: Directions::NONE };
 
-    /// Ready, as a new descriptor may be; but nothing exceptional is there until the kernel says so, since its own calls (lseek and read, `MSG_OOB`) do not say
-    /// `EAGAIN`; and a connecting socket cannot be written to.
+    /// Ready, as a new descriptor may be; but nothing exceptional is there until the kernel says so, since its own calls (lseek and read,
+    /// `MSG_OOB`) do not say `EAGAIN`; and a connecting socket cannot be written to.
     pub(crate) const fn new(interest: Interest) -> Gates {
         let (mut opened, mut ready) = (0, 0);
         if interest.contains(Interest::READ) {

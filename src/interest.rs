@@ -16,8 +16,8 @@ pub enum Direction {
 
 /// Which directions to open, and how to register; chosen once, when a descriptor is opened.
 ///
-/// Registration is always edge-triggered and lasts until the descriptor is closed. Errors and hang-ups are reported whatever is chosen, and open
-/// every gate there is.
+/// Registration is always edge-triggered and lasts until the descriptor is closed. Errors and hang-ups are reported whatever is chosen, and
+/// open every gate there is.
 ///
 /// ```
 /// use netpoll::Interest;
@@ -34,11 +34,11 @@ impl Interest {
     pub const WRITE: Interest = Interest(1 << 1);
     /// Open the priority gate. Never implies [`READ`](Interest::READ): a sysfs GPIO file wants this one alone.
     pub const PRIORITY: Interest = Interest(1 << 2);
-    /// Of several pollers that wait for the same descriptor wake one (`EPOLLEXCLUSIVE`, Linux 4.5); the peer's half-close is then not told apart from
-    /// data. Ignored where a system has no such thing.
+    /// Of several pollers that wait for the same descriptor wake one (`EPOLLEXCLUSIVE`, Linux 4.5); the peer's half-close is then not told
+    /// apart from data. Ignored where a system has no such thing.
     pub const EXCLUSIVE: Interest = Interest(1 << 3);
-    /// Keep the machine from suspending while an event of this descriptor is being handled (`EPOLLWAKEUP`, needs `CAP_BLOCK_SUSPEND`, without
-    /// which the kernel ignores it).
+    /// Keep the machine from suspending while an event of this descriptor is being handled (`EPOLLWAKEUP`, needs `CAP_BLOCK_SUSPEND`,
+    /// without which the kernel ignores it).
     pub const WAKEUP: Interest = Interest(1 << 4);
     /// The socket is still connecting: its write gate starts idle instead of ready, so that the first write waits for the connection.
     pub const CONNECTING: Interest = Interest(1 << 5);

@@ -1,9 +1,10 @@
 //! The Go runtime's network poller as a Rust crate: a single-threaded event loop on raw system calls, without `std`, without allocation,
 //! and on Linux without libc and without `unsafe`.
 //!
-//! Every descriptor is registered once, edge-triggered, for its whole life; what the kernel reports is *remembered*; and the poller does not say which descriptors
-//! have events but *who is to be run*. Where Go has goroutines, netpoll has [handlers](Handler): values of your own type that are called back
-//! when something they wait for has happened. Every table has a fixed capacity, so a program knows its memory when it is linked.
+//! Every descriptor is registered once, edge-triggered, for its whole life; what the kernel reports is *remembered*; and the poller does
+//! not say which descriptors have events but *who is to be run*. Where Go has goroutines, netpoll has [handlers](Handler): values of your
+//! own type that are called back when something they wait for has happened. Every table has a fixed capacity, so a program knows its memory
+//! when it is linked.
 //!
 //! ```no_run
 //! use core::{task::{Poll, ready}, time::Duration};
@@ -46,11 +47,12 @@
 //!
 //! * [`Reactor`], [`Handler`], [`Context`]: handlers, their timers, notifications and the ready list. For programs.
 //! * [`net`]: sockets with Go's manners. They need no reactor: a runtime uses them on its own poller.
-//! * [`Poller`] and [`Io`]: Go's contract: `open`, `close`, `poll`, deadlines; and [`poll_io`](Io::poll_io), by which any descriptor and any system call become
-//!   pollable. For authors of runtimes, and of new kinds of descriptors.
+//! * [`Poller`] and [`Io`]: Go's contract: `open`, `close`, `poll`, deadlines; and [`poll_io`](Io::poll_io), by which any descriptor and
+//!   any system call become pollable. For authors of runtimes, and of new kinds of descriptors.
 //! * [`Breaker`]: wakes a poller from a thread or a signal handler.
 //! * `arch`: one file per kernel; the only place that names operating systems.
-//! * [`table`], [`deadline`], [`readiness`]: pure; no system call. They are public so that they can be fuzzed and read, and may change in any release.
+//! * [`table`], [`deadline`], [`readiness`]: pure; no system call. They are public so that they can be fuzzed and read, and may change in
+//!   any release.
 //! * [`Token`], [`Interest`], [`Direction`], [`Instant`], [`Clock`], [`Error`]: values.
 //!
 //! # A gate
@@ -70,9 +72,10 @@
 //!      └────────────────────────────────┘ └── (no system call)
 //! ```
 //!
-//! What follows: no edge is ever lost, and none has to be asked for again. A handler may stop in the middle, having read half or accepted one connection of two, and
-//! keeps its readiness; there is no `rearm`. Nobody is called for a direction that nobody waits for. A descriptor is registered by one `epoll_ctl` and unregistered by
-//! another, and none comes in between. `HUP` and `ERR` open every gate; the peer's half-close opens the read gate.
+//! What follows: no edge is ever lost, and none has to be asked for again. A handler may stop in the middle, having read half or accepted
+//! one connection of two, and keeps its readiness; there is no `rearm`. Nobody is called for a direction that nobody waits for. A
+//! descriptor is registered by one `epoll_ctl` and unregistered by another, and none comes in between. `HUP` and `ERR` open every gate; the
+//! peer's half-close opens the read gate.
 //!
 //! A handler that says `Pending` is run again when
 //!
@@ -102,12 +105,13 @@
 //! |---|---|---|---|
 //! | Linux on x86_64 | epoll | 4.14 | raw system calls, no libc |
 //!
-//! Linux on x86, arm, aarch64 and riscv64, and Android (through libc), have the same back-end and are not tested yet. What a back-end has to do is written down at the top of
-//! `arch/mod.rs`.
+//! Linux on x86, arm, aarch64 and riscv64, and Android (through libc), have the same back-end and are not tested yet. What a back-end has
+//! to do is written down at the top of `arch/mod.rs`.
 //!
 //! # System calls
 //!
-//! All that the crate makes on Linux, by what makes them. But for that one `prctl` nothing newer than the floor is called, and nothing is probed.
+//! All that the crate makes on Linux, by what makes them. But for that one `prctl` nothing newer than the floor is called, and nothing is
+//! probed.
 //!
 //! | when | calls |
 //! |---|---|

@@ -106,8 +106,8 @@ impl Readiness {
 
     /// Parses an event of `kqueue(2)`, on a system whose filters are numbered as `filters` says.
     ///
-    /// `EVFILT_READ` with `EV_EOF` opens the write gate too, as in Go: the write end of a pipe whose reader has gone may get this event and no
-    /// `EVFILT_WRITE`. For a socket that is only half closed it costs one call that finds out.
+    /// `EVFILT_READ` with `EV_EOF` opens the write gate too, as in Go: the write end of a pipe whose reader has gone may get this event and
+    /// no `EVFILT_WRITE`. For a socket that is only half closed it costs one call that finds out.
     #[inline]
     pub const fn from_kqueue(event: &Kevent, filters: Filters) -> Readiness {
         let eof = event.flags & kqueue_bits::EOF != 0;
@@ -131,8 +131,8 @@ impl Readiness {
     /// Parses an event of a `PORT_SOURCE_FD` of `port_associate(3C)`; the bits are those of illumos' `poll(2)`. Bits that are not in the
     /// table above say nothing.
     ///
-    /// `POLLRDBAND` is priority: sockets report urgent data so, with `POLLPRI` or without, and an ordinary read does not fetch it. Nothing is lost to
-    /// readers of banded streams, since `POLLIN` speaks of every band.
+    /// `POLLRDBAND` is priority: sockets report urgent data so, with `POLLPRI` or without, and an ordinary read does not fetch it. Nothing
+    /// is lost to readers of banded streams, since `POLLIN` speaks of every band.
     #[inline]
     pub const fn from_event_port(events: i32) -> Readiness {
         use event_port_bits::{ERR, HUP, IN, NVAL, OUT, PRI, RDBAND, RDHUP, RDNORM};
@@ -251,7 +251,8 @@ impl fmt::Debug for Readiness {
 
 /// What [`Readiness::from_kqueue`] reads of a `struct kevent` (`kqueue(2)`), in types wide enough for every system.
 ///
-/// `data` is used as the errno of an `EV_ERROR` and for nothing else: what systems count in it differs, and it is 0 in events that are worth a try.
+/// `data` is used as the errno of an `EV_ERROR` and for nothing else: what systems count in it differs, and it is 0 in events that are
+/// worth a try.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Kevent {
     /// `EVFILT_*`.

@@ -114,7 +114,8 @@ impl<F> PollDesc<F> {
         if matches!(direction, Direction::Write) { write } else { read }
     }
 
-    /// What stands before a system call: Go's `pollReset` and the first half of `pollWait`. The order is Go's: a passed deadline wins over data.
+    /// What stands before a system call: Go's `pollReset` and the first half of `pollWait`. The order is Go's: a passed deadline wins over
+    /// data.
     #[inline]
     pub fn prepare(&mut self, direction: Direction, waiter: Waiter, turn: Option<Turn>) -> Step {
         if self.deadline(direction).is_passed() {
@@ -235,7 +236,8 @@ impl TableState {
     }
 }
 
-/// The descriptor table: Go's `pollCache`, of fixed capacity. Slots are reused in the order in which they became free, each with a new generation.
+/// The descriptor table: Go's `pollCache`, of fixed capacity. Slots are reused in the order in which they became free, each with a new
+/// generation.
 ///
 /// ```
 /// use netpoll::table::{Gate, TableStorage};
@@ -404,7 +406,8 @@ impl<'a, F> Table<'a, F> {
         }
     }
 
-    /// The kernel said something about the use of a slot that `bits` name. Hands out who is to be run; says whether that use is still there.
+    /// The kernel said something about the use of a slot that `bits` name. Hands out who is to be run; says whether that use is still
+    /// there.
     #[inline]
     pub fn edge(&mut self, bits: u64, readiness: Readiness, each: impl FnMut(Waiter)) -> bool {
         edge(self.slots.as_mut_slice(), bits, readiness, each)

@@ -93,7 +93,8 @@ pub enum Clock {
     Boottime,
     /// A function of the program's: for tests, simulation and foreign loops that keep their own time.
     ///
-    /// It must never go backwards. Waits still last real time: a wait for a deadline 1 s away blocks for 1 s whatever this clock says meanwhile.
+    /// It must never go backwards. Waits still last real time: a wait for a deadline 1 s away blocks for 1 s whatever this clock says
+    /// meanwhile.
     Custom(fn() -> Instant),
 }
 

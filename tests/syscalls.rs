@@ -398,6 +398,7 @@ fn use_everything(part: &mut Part, cx: &mut Context<'_, Everything>) -> Answer {
 }
 
 fn life_of_everything() {
+    util::limit_this_program();
     static STORAGE: ConstStaticCell<ReactorStorage<Everything, 4, 4>> = ConstStaticCell::new(ReactorStorage::new());
     let (read_end, write_end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK | rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let everything = |data| Callback { f: use_everything, data };

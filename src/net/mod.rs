@@ -1,11 +1,12 @@
 //! Sockets with the manners of Go's package `net`: [`TcpListener`] and [`TcpStream`].
 //!
 //! Every operation takes the [`Io`](crate::Io) of whoever owns the socket, which a handler's [`Context`](crate::Context) is by itself,
-//! and answers `Pending` where Go would block. What Go returns as `(n, err)` comes apart: a `read` or `write` that moved anything answers how much, and the error is
-//! the answer of the next one.
+//! and answers `Pending` where Go would block. What Go returns as `(n, err)` comes apart: a `read` or `write` that moved anything answers
+//! how much, and the error is the answer of the next one.
 //!
-//! A socket that belongs to nobody yet is an [`Unopened`]: what `bind`, `connect` and `accept` give, to be opened by its owner or handed to `spawn_with`.
-//! Dropping it closes it. An opened socket is a token; dropping it does nothing, since its owner's end closes it; to close it earlier there is `close`.
+//! A socket that belongs to nobody yet is an [`Unopened`]: what `bind`, `connect` and `accept` give, to be opened by its owner or handed to
+//! `spawn_with`. Dropping it closes it. An opened socket is a token; dropping it does nothing, since its owner's end closes it; to close it
+//! earlier there is `close`.
 //!
 //! Sockets are non-blocking and close-on-exec from the start, are called with `MSG_DONTWAIT`, and never raise `SIGPIPE`.
 

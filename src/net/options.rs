@@ -55,13 +55,15 @@ impl KeepAlive {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct ListenOptions {
-    /// Connections that wait to be accepted. The kernel takes `/proc/sys/net/core/somaxconn` if that is less, which is Go's choice and the default.
+    /// Connections that wait to be accepted. The kernel takes `/proc/sys/net/core/somaxconn` if that is less, which is Go's choice and the
+    /// default.
     pub backlog: u16,
     /// Bind also while old connections linger in `TIME_WAIT` (`SO_REUSEADDR`). Default: yes.
     pub reuse_address: bool,
     /// Let several sockets listen on the address, among which the kernel spreads connections (`SO_REUSEPORT`, Linux 3.9). Default: no.
     pub reuse_port: bool,
-    /// Whether an IPv6 wildcard takes IPv6 only; `None` for the system's choice (`/proc/sys/net/ipv6/bindv6only`). Default: `Some(false)`, both.
+    /// Whether an IPv6 wildcard takes IPv6 only; `None` for the system's choice (`/proc/sys/net/ipv6/bindv6only`). Default: `Some(false)`,
+    /// both.
     pub v6_only: Option<bool>,
     /// Keep-alive of the accepted connections, which inherit it. Default: [`KeepAlive::default`].
     pub keep_alive: Option<KeepAlive>,

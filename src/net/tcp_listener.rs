@@ -70,8 +70,8 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`], as socket(2), bind(2) and listen(2): `EADDRINUSE` when somebody listens there ("address already in use"), `EADDRNOTAVAIL`, `EACCES` for
-    /// a privileged port, `EMFILE`.
+    /// [`Error::Os`], as socket(2), bind(2) and listen(2): `EADDRINUSE` when somebody listens there ("address already in use"),
+    /// `EADDRNOTAVAIL`, `EACCES` for a privileged port, `EMFILE`.
     pub fn bind(addr: SocketAddr) -> Result<Unopened<TcpListener>, Error> {
         TcpListener::bind_with(addr, &ListenOptions::default())
     }
@@ -102,14 +102,15 @@ impl TcpListener {
 
     /// Takes the next connection and its peer's address; the new socket is non-blocking and close-on-exec. Go's `Accept`.
     ///
-    /// While there is no [room](Io::has_room) for a handler with the connection this makes no system call, so that the backlog keeps the client, and the handler is run when a
-    /// slot is freed. Connections that died in the backlog are passed over.
+    /// While there is no [room](Io::has_room) for a handler with the connection this makes no system call, so that the backlog keeps the
+    /// client, and the handler is run when a slot is freed. Connections that died in the backlog are passed over.
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] with `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM` when the process or the system has no more: the connection is still in the backlog and
-    /// the readiness is kept; set a timer and come again. (The handler is also run when one of its reactor's slots is freed.) `ECONNABORTED` when 32
-    /// connections in a row had died. [`Error::TimedOut`], [`Error::Closed`], [`Error::NotOwner`]. [`Error::Full`] on a bare poller without room.
+    /// [`Error::Os`] with `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM` when the process or the system has no more: the connection is still in
+    /// the backlog and the readiness is kept; set a timer and come again. (The handler is also run when one of its reactor's slots is
+    /// freed.) `ECONNABORTED` when 32 connections in a row had died. [`Error::TimedOut`], [`Error::Closed`], [`Error::NotOwner`].
+    /// [`Error::Full`] on a bare poller without room.
     pub fn accept(&self, io: &mut Io<'_>) -> Poll<Result<(Unopened<TcpStream>, SocketAddr), Error>> {
         if !io.has_room() {
             ready!(self.hold(io))?;

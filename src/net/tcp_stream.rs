@@ -18,11 +18,11 @@ use crate::token::Token;
 
 /// A TCP connection. Go's `net.TCPConn`.
 ///
-/// Reads and writes answer `Pending` where Go would block, [`Error::TimedOut`] once their deadline has passed (also when data is there), and otherwise what the kernel
-/// says: `ECONNRESET`, `EPIPE` (never `SIGPIPE`), `ETIMEDOUT` when the kernel itself gave up.
+/// Reads and writes answer `Pending` where Go would block, [`Error::TimedOut`] once their deadline has passed (also when data is there),
+/// and otherwise what the kernel says: `ECONNRESET`, `EPIPE` (never `SIGPIPE`), `ETIMEDOUT` when the kernel itself gave up.
 ///
-/// After a short read or write the next one makes no system call until the kernel reports something, as long as it has never reported a half-close, an error or
-/// urgent data.
+/// After a short read or write the next one makes no system call until the kernel reports something, as long as it has never reported a
+/// half-close, an error or urgent data.
 ///
 /// ```no_run
 /// # use core::task::{Poll, ready};
@@ -57,12 +57,13 @@ const RECV: RecvFlags = RecvFlags::DONTWAIT;
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl TcpStream {
-    /// Begins to connect. Open what it gives, then wait with [`poll_connected`](TcpStream::poll_connected); a write deadline limits the wait.
+    /// Begins to connect. Open what it gives, then wait with [`poll_connected`](TcpStream::poll_connected); a write deadline limits the
+    /// wait.
     ///
     /// # Errors
     ///
-    /// [`Error::Os`], as socket(2) and connect(2), for what is known at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `EACCES`, `EMFILE`, and `ECONNREFUSED` on the
-    /// same machine.
+    /// [`Error::Os`], as socket(2) and connect(2), for what is known at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `EACCES`, `EMFILE`, and
+    /// `ECONNREFUSED` on the same machine.
     pub fn connect(addr: SocketAddr) -> Result<Unopened<TcpStream>, Error> {
         let fd = super::tcp_socket(addr)?;
         match rustix::net::connect(&fd, &addr) {
@@ -77,8 +78,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] with what connect(2) says late: `ECONNREFUSED`, `ETIMEDOUT`, `EHOSTUNREACH`; `ENOTCONN` if that was answered before. [`Error::TimedOut`] when the write deadline passes first.
-    /// [`Error::Closed`], [`Error::NotOwner`].
+    /// [`Error::Os`] with what connect(2) says late: `ECONNREFUSED`, `ETIMEDOUT`, `EHOSTUNREACH`; `ENOTCONN` if that was answered before.
+    /// [`Error::TimedOut`] when the write deadline passes first. [`Error::Closed`], [`Error::NotOwner`].
     pub fn poll_connected(&self, io: &mut Io<'_>) -> Poll<Result<(), Error>> {
         let answer = io.poll_io(self.token, Direction::Write, |fd| {
             sockopt::socket_error(fd)??;
@@ -96,7 +97,8 @@ impl TcpStream {
         answer
     }
 
-    /// Reads what is there, at most `buf.len()` bytes; 0 is the end of the stream. Data always comes before the end or an error. An empty `buf` answers 0 without a look.
+    /// Reads what is there, at most `buf.len()` bytes; 0 is the end of the stream. Data always comes before the end or an error. An empty
+    /// `buf` answers 0 without a look.
     ///
     /// # Errors
     ///
@@ -126,8 +128,8 @@ impl TcpStream {
         io.poll_io(self.token, Direction::Read, |fd| rustix::net::recv(fd, &mut *buf, RECV | RecvFlags::PEEK).map(|(n, _)| n))
     }
 
-    /// As [`read`](TcpStream::read), into several buffers in turn (recvmsg(2)); 0 also if there is no room in them. At most 1024 of them; more are an
-    /// error of the kernel's (`EMSGSIZE`).
+    /// As [`read`](TcpStream::read), into several buffers in turn (recvmsg(2)); 0 also if there is no room in them. At most 1024 of them;
+    /// more are an error of the kernel's (`EMSGSIZE`).
     ///
     /// # Errors
     ///
@@ -140,7 +142,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `EPIPE` and `ECONNRESET` when the peer is gone. [`Error::Closed`], [`Error::NotOwner`].
+    /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `EPIPE` and `ECONNRESET` when the peer is gone.
+    /// [`Error::Closed`], [`Error::NotOwner`].
     #[inline]
     pub fn write(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
         if buf.is_empty() {
@@ -152,7 +155,8 @@ impl TcpStream {
         })
     }
 
-    /// As [`write`](TcpStream::write), from several buffers in turn (sendmsg(2)). At most 1024 of them; more are an error of the kernel's (`EMSGSIZE`).
+    /// As [`write`](TcpStream::write), from several buffers in turn (sendmsg(2)). At most 1024 of them; more are an error of the kernel's
+    /// (`EMSGSIZE`).
     ///
     /// # Errors
     ///
@@ -161,7 +165,8 @@ impl TcpStream {
         io.poll_io(self.token, Direction::Write, |fd| rustix::net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), SEND))
     }
 
-    /// Writes all of `buf` from `*sent` on, and keeps `*sent` up to date: after `Pending`, and after an error, it says how much went out, and the same call goes on from there.
+    /// Writes all of `buf` from `*sent` on, and keeps `*sent` up to date: after `Pending`, and after an error, it says how much went out,
+    /// and the same call goes on from there.
     ///
     /// Start with 0. Only the owner can write to a stream, so nothing comes in between.
     ///
@@ -177,7 +182,8 @@ impl TcpStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Closes one direction or both while the descriptor stays open (shutdown(2)). After `Shutdown::Write` the peer reads what is under way, then the end of the stream.
+    /// Closes one direction or both while the descriptor stays open (shutdown(2)). After `Shutdown::Write` the peer reads what is under
+    /// way, then the end of the stream.
     ///
     /// # Errors
     ///
@@ -186,8 +192,8 @@ impl TcpStream {
         self.option(io, |fd| rustix::net::shutdown(fd, how))
     }
 
-    /// Sends small writes at once instead of gathering them (`TCP_NODELAY`). Go turns it on by default, this crate leaves it to the program: it is one
-    /// system call per connection.
+    /// Sends small writes at once instead of gathering them (`TCP_NODELAY`). Go turns it on by default, this crate leaves it to the
+    /// program: it is one system call per connection.
     ///
     /// # Errors
     ///
@@ -205,10 +211,11 @@ impl TcpStream {
         self.option(io, |fd| KeepAlive::apply(keep_alive, fd))
     }
 
-    /// Makes the end of the connection a reset: data that is still to be sent is thrown away, and the peer sees `ECONNRESET` (`SO_LINGER` with zero; Go's `SetLinger(0)`).
+    /// Makes the end of the connection a reset: data that is still to be sent is thrown away, and the peer sees `ECONNRESET` (`SO_LINGER`
+    /// with zero; Go's `SetLinger(0)`).
     ///
-    /// Turned off, which is how connections start, closing returns at once and the kernel goes on sending. The third choice of socket(7), to block in close(2),
-    /// would stop the loop, and is not offered.
+    /// Turned off, which is how connections start, closing returns at once and the kernel goes on sending. The third choice of socket(7),
+    /// to block in close(2), would stop the loop, and is not offered.
     ///
     /// # Errors
     ///

@@ -19,13 +19,15 @@ use crate::table::{NOBODY, Owner, PollDesc, Step, Table};
 use crate::time::Instant;
 use crate::token::Token;
 
-/// The poller as one waiter sees it: what the functions of [`net`](crate::net) take, and what a handler's [`Context`](crate::Context) turns into by itself.
+/// The poller as one waiter sees it: what the functions of [`net`](crate::net) take, and what a handler's [`Context`](crate::Context) turns
+/// into by itself.
 ///
 /// # The order of an operation
 ///
 /// 1. A stale token is [`Error::Closed`], another handler's descriptor [`Error::NotOwner`].
 /// 2. A deadline that has passed is [`Error::TimedOut`], also when data is there, and again each time until it is set anew (Go's order).
-/// 3. If the last call said `EAGAIN` and no edge has come since: `Pending` without a system call; the waiter is run when the next edge, deadline or close comes.
+/// 3. If the last call said `EAGAIN` and no edge has come since: `Pending` without a system call; the waiter is run when the next edge,
+/// deadline or close comes.
 /// 4. If this run's budget for this direction is spent (under a reactor): `Pending`, and the handler goes to the tail of the ready list.
 /// 5. The call. `EINTR` is tried again, `EAGAIN` waits, anything else is the answer, and the gate stays ready.
 pub struct Io<'a> {
@@ -84,7 +86,8 @@ impl<'a> Io<'a> {
 
     /// The time of this pass: read when it is first asked for after a wait, and kept until the next one.
     ///
-    /// A deadline `now() + d` costs no further look at the clock; after a long pass it is early by as much as the pass has lasted, which [`set_timeout`](Io::set_timeout) avoids.
+    /// A deadline `now() + d` costs no further look at the clock; after a long pass it is early by as much as the pass has lasted, which
+    /// [`set_timeout`](Io::set_timeout) avoids.
     #[inline]
     pub fn now(&mut self) -> Instant {
         self.state.now()
@@ -102,15 +105,15 @@ impl<'a> Io<'a> {
 
     /// Takes a descriptor and arms it, edge-triggered, for its whole life: one `epoll_ctl`. Go's `netpollopen`.
     ///
-    /// The descriptor belongs to whoever opens it and must be non-blocking, which is not changed here, since others may share it. Register a
-    /// socket after `connect` or `listen`.
+    /// The descriptor belongs to whoever opens it and must be non-blocking, which is not changed here, since others may share it. Register
+    /// a socket after `connect` or `listen`.
     ///
     /// # Errors
     ///
-    /// All give the descriptor back, unregistered. [`Error::Full`] when the table is. [`Error::NotPollable`] for a regular file, a directory, `/dev/null`
-    /// (treat them as always ready). [`Error::Os`]: `EEXIST` when this very descriptor is open already, `ENOSPC` and `ENOMEM` when the kernel's limits are reached,
-    /// `EINVAL` for [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that would wait for itself, and, where debug assertions are on, for a
-    /// descriptor that is no socket and would block.
+    /// All give the descriptor back, unregistered. [`Error::Full`] when the table is. [`Error::NotPollable`] for a regular file, a
+    /// directory, `/dev/null` (treat them as always ready). [`Error::Os`]: `EEXIST` when this very descriptor is open already, `ENOSPC` and
+    /// `ENOMEM` when the kernel's limits are reached, `EINVAL` for [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that
+    /// would wait for itself, and, where debug assertions are on, for a descriptor that is no socket and would block.
     pub fn open(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         if cfg!(debug_assertions) && would_block(&fd, interest) {
             return Err(Rejected::new(fd, Errno::INVAL));
@@ -138,13 +141,13 @@ impl<'a> Io<'a> {
 
     /// Disarms a descriptor and gives it back: one `epoll_ctl`. Dropping it closes it. Go's `netpollclose` and `pollUnblock`.
     ///
-    /// The token is stale from now on. Waits of the closer's own end silently; whoever else waits comes out of the next poll, which does not
-    /// block, and sees [`Error::Closed`].
+    /// The token is stale from now on. Waits of the closer's own end silently; whoever else waits comes out of the next poll, which does
+    /// not block, and sees [`Error::Closed`].
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] for a stale token, [`Error::NotOwner`]. That somebody else has closed the descriptor behind the poller's back is no error, but counted
-    /// ([`Stats::lost_descriptors`]).
+    /// [`Error::Closed`] for a stale token, [`Error::NotOwner`]. That somebody else has closed the descriptor behind the poller's back is
+    /// no error, but counted ([`Stats::lost_descriptors`]).
     pub fn close(&mut self, token: Token) -> Result<OwnedFd, Error> {
         self.desc(token)?;
         self.close_at(token.index()).ok_or(Error::Closed)
@@ -207,12 +210,14 @@ impl<'a> Io<'a> {
 
     /// One step of an operation that may have to wait; see the order above. The extension point for any descriptor and any system call.
     ///
-    /// `call` is made once, and again each time that it answers `EINTR`. It must answer `EAGAIN` only if an edge will follow; a call whose `EAGAIN` promises
-    /// none (`connect` on a Unix stream socket, `send_to` on an unconnected Unix datagram socket) is made on [`fd`](Io::fd) instead.
+    /// `call` is made once, and again each time that it answers `EINTR`. It must answer `EAGAIN` only if an edge will follow; a call whose
+    /// `EAGAIN` promises none (`connect` on a Unix stream socket, `send_to` on an unconnected Unix datagram socket) is made on
+    /// [`fd`](Io::fd) instead.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::TimedOut`], [`Error::NotPollable`] for a direction that was not opened, and [`Error::Os`] with what the call says.
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::TimedOut`], [`Error::NotPollable`] for a direction that was not opened, and
+    /// [`Error::Os`] with what the call says.
     ///
     /// ```no_run
     /// # use core::task::Poll;
@@ -234,8 +239,8 @@ impl<'a> Io<'a> {
         self.poll_io_drained(token, direction, |fd| call(fd).map(|answer| (answer, false)))
     }
 
-    /// As [`poll_io`](Io::poll_io), for calls that can tell by their answer that the next one would say `EAGAIN`. Believed only while nothing but plain
-    /// readiness was ever reported.
+    /// As [`poll_io`](Io::poll_io), for calls that can tell by their answer that the next one would say `EAGAIN`. Believed only while
+    /// nothing but plain readiness was ever reported.
     #[inline]
     pub(crate) fn poll_io_drained<T>(
         &mut self,
@@ -281,8 +286,8 @@ impl<'a> Io<'a> {
         }
     }
 
-    /// As [`poll_io`](Io::poll_io) without a call: answers when the descriptor may be ready, or waits. Follow it with calls on [`fd`](Io::fd), and with
-    /// [`clear_ready`](Io::clear_ready) when they find nothing.
+    /// As [`poll_io`](Io::poll_io) without a call: answers when the descriptor may be ready, or waits. Follow it with calls on
+    /// [`fd`](Io::fd), and with [`clear_ready`](Io::clear_ready) when they find nothing.
     ///
     /// # Errors
     ///
@@ -315,10 +320,11 @@ impl<'a> Io<'a> {
 
     /// Sets or clears the deadline of a direction: absolute, and sticky once it has passed. Go's `SetReadDeadline` and `SetWriteDeadline`.
     ///
-    /// One that is already past, seen from the [time of this pass](Io::now), takes effect at once, and whoever waits in that direction is run by the next poll. `None` clears it, passed or not; data that
-    /// arrived meanwhile is still there. It counts also while nobody reads or writes: who stops reading for a while, because its own queue is full, clears it or pushes it
-    /// out before it goes on. Pushing a deadline out only stores a number; the poller looks at the entry again when its old time comes up,
-    /// which is one wait more than the events need. Setting one makes no system call.
+    /// One that is already past, seen from the [time of this pass](Io::now), takes effect at once, and whoever waits in that direction is
+    /// run by the next poll. `None` clears it, passed or not; data that arrived meanwhile is still there. It counts also while nobody reads
+    /// or writes: who stops reading for a while, because its own queue is full, clears it or pushes it out before it goes on. Pushing a
+    /// deadline out only stores a number; the poller looks at the entry again when its old time comes up, which is one wait more than the
+    /// events need. Setting one makes no system call.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! [`Poller`]: Go's contract, `new open close poll wake`, over the table, the deadline queue and a back-end; and [`Io`], the poller as one waiter sees it.
+//! [`Poller`]: Go's contract, `new open close poll wake`, over the table, the deadline queue and a back-end; and [`Io`], the poller as one
+//! waiter sees it.
 
 mod io;
 mod run;
@@ -130,8 +131,8 @@ impl PollerState {
 
 /// The network poller: owns descriptors, remembers what the kernel said of them, and says *who is to be run*. Go's `runtime/netpoll.go`.
 ///
-/// This is the layer for authors of runtimes, who have tasks of their own; programs without one take a [`Reactor`](crate::Reactor). All operations
-/// on descriptors go through [`io`](Poller::io), in the name of a [`Waiter`]: a number that stands for a task.
+/// This is the layer for authors of runtimes, who have tasks of their own; programs without one take a [`Reactor`](crate::Reactor). All
+/// operations on descriptors go through [`io`](Poller::io), in the name of a [`Waiter`]: a number that stands for a task.
 ///
 /// ```
 /// use core::task::Poll;
@@ -155,8 +156,9 @@ impl PollerState {
 /// # Ok::<(), netpoll::Error>(())
 /// ```
 ///
-/// Dropping a poller closes its descriptors; it does not unregister them, so that a forked child that drops its copy leaves the parent's registrations alone.
-/// That is all that a child may do with it: the kernel's set and the break pipe are shared with the parent. It makes a poller of its own.
+/// Dropping a poller closes its descriptors; it does not unregister them, so that a forked child that drops its copy leaves the parent's
+/// registrations alone. That is all that a child may do with it: the kernel's set and the break pipe are shared with the parent. It makes a
+/// poller of its own.
 #[derive(Debug)]
 pub struct Poller<'s> {
     selector: Selector,
@@ -173,7 +175,8 @@ impl<'s> Poller<'s> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] with `EMFILE`, `ENFILE` or `ENOMEM` when the kernel has no descriptor or memory left, `ENOSPC` when the user's limit of epoll watches is reached.
+    /// [`Error::Os`] with `EMFILE`, `ENFILE` or `ENOMEM` when the kernel has no descriptor or memory left, `ENOSPC` when the user's limit
+    /// of epoll watches is reached.
     pub fn new<S: LendPoller>(storage: &'s mut S) -> Result<Poller<'s>, Error> {
         Poller::with_clock(storage, Clock::Monotonic)
     }
@@ -213,7 +216,8 @@ impl<'s> Poller<'s> {
 
     /// The poller as `waiter` sees it: every operation on descriptors.
     ///
-    /// On a bare poller any waiter may use any descriptor; when two wait for the same direction of one, the last one is run, as with futures.
+    /// On a bare poller any waiter may use any descriptor; when two wait for the same direction of one, the last one is run, as with
+    /// futures.
     #[inline]
     pub fn io(&mut self, waiter: Waiter) -> Io<'_> {
         self.io_of(waiter, NOBODY)
@@ -238,11 +242,11 @@ impl<'s> Poller<'s> {
         self.state.stats.parked_handlers += 1;
     }
 
-    /// Waits until somebody is to be run, and hands them to `each`: whoever waited for what the kernel reports, for a deadline that has passed, or for a descriptor
-    /// that was closed since. Go's `netpoll`.
+    /// Waits until somebody is to be run, and hands them to `each`: whoever waited for what the kernel reports, for a deadline that has
+    /// passed, or for a descriptor that was closed since. Go's `netpoll`.
     ///
-    /// A waiter may come out more than once. Signals do not end the wait (use a [`Breaker`]), nor does anything else that leaves nobody to run.
-    /// Deadlines are never early; they are late by up to one unit of the kernel's wait, 1 ms, or 1 ns with `linux_5_11`.
+    /// A waiter may come out more than once. Signals do not end the wait (use a [`Breaker`]), nor does anything else that leaves nobody to
+    /// run. Deadlines are never early; they are late by up to one unit of the kernel's wait, 1 ms, or 1 ns with `linux_5_11`.
     ///
     /// With a [`Clock::Custom`] it returns after one wait, also if nobody is to be run: that clock may not have moved meanwhile.
     ///

@@ -31,8 +31,8 @@ pub trait LendPoller: sealed::Sealed {
 
 /// Room for a [`Poller`](crate::Poller) of `N` descriptors: 80 bytes for each, and 128 once.
 ///
-/// Put it into a `static` (in a `static_cell::ConstStaticCell`, say), or, if it is small, on the stack. Nothing is touched before it is used, and a `static` of any
-/// `N` lies in `.bss`.
+/// Put it into a `static` (in a `static_cell::ConstStaticCell`, say), or, if it is small, on the stack. Nothing is touched before it is
+/// used, and a `static` of any `N` lies in `.bss`.
 #[derive(Debug)]
 pub struct PollerStorage<const N: usize> {
     pipe: BreakPipe,

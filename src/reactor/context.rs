@@ -121,7 +121,8 @@ impl<H> Handlers<'_, H> {
 
 /// The reactor as the running handler sees it: what it may do to itself and to others, and, through [`Io`], to descriptors.
 ///
-/// It can be handed to every function of [`net`](crate::net) as it is. There is no `poll` or `run` in it: a loop inside the loop does not compile.
+/// It can be handed to every function of [`net`](crate::net) as it is. There is no `poll` or `run` in it: a loop inside the loop does not
+/// compile.
 ///
 /// ```compile_fail
 /// fn inside<H: netpoll::Handler<Shared = ()>>(cx: &mut netpoll::Context<'_, H>) {
@@ -186,7 +187,8 @@ impl<H: Handler> Context<'_, H> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] when there is no room for the handler or for the descriptor, else as [`Io::open`]; with the source, unchanged, and `make` is not called.
+    /// [`Error::Full`] when there is no room for the handler or for the descriptor, else as [`Io::open`]; with the source, unchanged, and
+    /// `make` is not called.
     pub fn spawn_with<S: Source>(&mut self, source: S, make: impl FnOnce(S::Opened) -> H) -> Result<HandlerId, Rejected<S>> {
         self.handlers.spawn_with(&mut self.io, source, make)
     }
@@ -206,8 +208,8 @@ impl<H: Handler> Context<'_, H> {
         Ok(())
     }
 
-    /// Runs a handler in the next round (in this one, if it is still to be run): what it waits for has happened in the program's own state, a queue it drains has
-    /// something in it. Costs no system call, and any number of notifications before it runs are one.
+    /// Runs a handler in the next round (in this one, if it is still to be run): what it waits for has happened in the program's own state,
+    /// a queue it drains has something in it. Costs no system call, and any number of notifications before it runs are one.
     ///
     /// # Errors
     ///
@@ -276,7 +278,8 @@ impl<H: Handler> Context<'_, H> {
 
     /// Whether this handler was notified since this was last asked; if not, it waits for that.
     ///
-    /// A notification runs it in any case; asking makes the wait a declared one, which [`Stats::parked_handlers`](crate::Stats::parked_handlers) does not count.
+    /// A notification runs it in any case; asking makes the wait a declared one, which
+    /// [`Stats::parked_handlers`](crate::Stats::parked_handlers) does not count.
     pub fn poll_notified(&mut self) -> Poll<()> {
         let index = self.index();
         match self.handlers.headers.get_mut(index).is_some_and(Header::take_notified) {
@@ -290,8 +293,9 @@ impl<H: Handler> Context<'_, H> {
 
     /// Whether the [`Breaker`](crate::Breaker) was used since this handler last learned of it; if not, this handler is run when it is.
     ///
-    /// Every handler learns of every wake, whether it waited for it or asks later; any number of wakes in between are one. A new handler learns of a wake that no other
-    /// has asked about yet. Look at the queues that a wake announces after this has answered, and ask again until it is `Pending`: then no wake is lost.
+    /// Every handler learns of every wake, whether it waited for it or asks later; any number of wakes in between are one. A new handler
+    /// learns of a wake that no other has asked about yet. Look at the queues that a wake announces after this has answered, and ask again
+    /// until it is `Pending`: then no wake is lost.
     pub fn poll_wake(&mut self) -> Poll<()> {
         let index = self.index();
         if self.handlers.roster().take_wake(index) { Poll::Ready(()) } else { Poll::Pending }

@@ -9,8 +9,8 @@ use crate::poller::Stats;
 
 /// One activity: a connection, a listener, a serial line, a timer. Usually an enum, whose variants are a program's kinds of activities.
 ///
-/// A handler is written like a hand-made future, so that `core::task::ready!` and `?` make it read from top to bottom. It is run once when it is spawned, and
-/// again whenever something that it waits for has happened; it then tries everything again.
+/// A handler is written like a hand-made future, so that `core::task::ready!` and `?` make it read from top to bottom. It is run once when
+/// it is spawned, and again whenever something that it waits for has happened; it then tries everything again.
 ///
 /// ```
 /// use core::task::{Poll, ready};
@@ -47,7 +47,8 @@ pub trait Handler: Sized {
     /// Goes on as far as it can.
     ///
     /// `Pending`: keep me, and run me when something that I wait for happens (a gate, my timer, a wake, room, a notification, a yield).
-    /// `Ready`: I am finished; the handler is dropped, its descriptors are closed, its slots are free. An `Err` goes to [`on_error`](Handler::on_error) first.
+    /// `Ready`: I am finished; the handler is dropped, its descriptors are closed, its slots are free. An `Err` goes to
+    /// [`on_error`](Handler::on_error) first.
     ///
     /// A `Pending` that waits for nothing at all sleeps until somebody notifies it; [`Stats::parked_handlers`] counts these.
     ///
@@ -56,12 +57,14 @@ pub trait Handler: Sized {
     /// Whatever ended the handler: usually passed on from an operation by `?`.
     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Self::Error>>;
 
-    /// The handler failed and is about to be dropped; its descriptors are still open. Does nothing unless overridden, so that a listener's failure goes unnoticed.
+    /// The handler failed and is about to be dropped; its descriptors are still open. Does nothing unless overridden, so that a listener's
+    /// failure goes unnoticed.
     fn on_error(&mut self, error: Self::Error, cx: &mut Context<'_, Self>) {
         let _ = (error, cx);
     }
 
-    /// The reactor is about to wait, and nobody is to be run; called before every wait. The place to feed a watchdog or to export metrics. Does nothing unless overridden.
+    /// The reactor is about to wait, and nobody is to be run; called before every wait. The place to feed a watchdog or to export metrics.
+    /// Does nothing unless overridden.
     ///
     /// During a flood the reactor never waits: what must happen even then belongs into a handler with a timer, which runs in every pass.
     fn on_sleep(shared: &mut Self::Shared, stats: &Stats) {

@@ -42,8 +42,8 @@ const DEFAULT_BUDGET: NonZeroU8 = NonZeroU8::new(32).unwrap();
 /// 2. Who was waited for is put on the ready list: by readiness, then by deadline, then by timer, then by wake.
 /// 3. Everyone on the list runs once; who becomes ready meanwhile runs in the next pass. Among equals: first come, first served.
 ///
-/// A panic in a handler passes through `run` (where panics unwind) and leaves the reactor consistent: that handler is ended when the reactor is
-/// next entered, everybody else goes on.
+/// A panic in a handler passes through `run` (where panics unwind) and leaves the reactor consistent: that handler is ended when the
+/// reactor is next entered, everybody else goes on.
 ///
 /// ```
 /// # use core::task::Poll;
@@ -74,7 +74,8 @@ pub struct Reactor<'s, H: Handler> {
 static_assertions::assert_impl_all!(Reactor<'static, Callback<(), u32>>: Send);
 
 impl<'s, H: Handler> Reactor<'s, H> {
-    /// A reactor on the monotonic clock. Storage that an earlier reactor was forgotten on is emptied first: its handlers are dropped, its descriptors closed.
+    /// A reactor on the monotonic clock. Storage that an earlier reactor was forgotten on is emptied first: its handlers are dropped, its
+    /// descriptors closed.
     ///
     /// # Errors
     ///
@@ -94,9 +95,9 @@ impl<'s, H: Handler> Reactor<'s, H> {
         Ok(Reactor { state, handlers, poller: Poller::on_parts(poller, clock)? }.with_budget(DEFAULT_BUDGET))
     }
 
-    /// Sets how many system calls each direction of a descriptor gets in one run of its handler, 32 if this is not called. When they are used up its operations answer
-    /// `Pending` and the handler goes to the tail of the ready list, so that a flood on one descriptor delays everybody else by
-    /// at most this many calls for each direction that is flooded.
+    /// Sets how many system calls each direction of a descriptor gets in one run of its handler, 32 if this is not called. When they are
+    /// used up its operations answer `Pending` and the handler goes to the tail of the ready list, so that a flood on one descriptor delays
+    /// everybody else by at most this many calls for each direction that is flooded.
     #[must_use]
     pub fn with_budget(mut self, budget: NonZeroU8) -> Reactor<'s, H> {
         self.poller.run().turn = Some(Turn { run: 0, budget });
@@ -117,7 +118,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] when there is no room for the handler or for the descriptor, else as [`Io::open`]; with the source, unchanged, and `make` is not called.
+    /// [`Error::Full`] when there is no room for the handler or for the descriptor, else as [`Io::open`]; with the source, unchanged, and
+    /// `make` is not called.
     pub fn spawn_with<S: Source>(&mut self, source: S, make: impl FnOnce(S::Opened) -> H) -> Result<HandlerId, Rejected<S>> {
         let (mut handlers, mut io) = self.outside();
         handlers.spawn_with(&mut io, source, make)
@@ -174,7 +176,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
         Ok(())
     }
 
-    /// One pass, which waits for `timeout` at the most: for programs that have a loop of their own.
+    /// One pass, which waits for `timeout` at the most: for programs that have a loop of their own. It may come back earlier without having
+    /// run anybody, after an event that nobody waits for.
     ///
     /// # Errors
     ///
@@ -198,8 +201,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
         self.poller.shared_breaker()
     }
 
-    /// Until when a foreign loop may sleep on this reactor's descriptor before it calls [`run_once`](Reactor::run_once): `None` for ever, a moment in
-    /// the past while somebody is ready. May be early, never late.
+    /// Until when a foreign loop may sleep on this reactor's descriptor before it calls [`run_once`](Reactor::run_once): `None` for ever, a
+    /// moment in the past while somebody is ready. May be early, never late.
     pub fn next_deadline(&mut self) -> Option<Instant> {
         self.recover();
         self.look_after_freed();
@@ -400,7 +403,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
         }
     }
 
-    /// Whether nothing but a notification will run this handler, which has just said `Pending` and waits for no gate that it waited for before, no timer, no wake.
+    /// Whether nothing but a notification will run this handler, which has just said `Pending` and waits for no gate that it waited for
+    /// before, no timer, no wake.
     fn is_parked(&mut self, index: u32) -> bool {
         let Some(header) = self.handlers.headers.get(index) else { return false };
         let will_run = header.is_queued() || header.waits_for_wake() || header.timer.ahead().is_some();

@@ -1,7 +1,7 @@
 //! The headers of handlers and the lists through them: who is ready, who waits for a wake, who waits for room, which places are free.
 //!
-//! All lists are intrusive, and a handler may end while its place is still linked. The link then stays with the place, which is free all the same; other marks say
-//! what the handler that lives there now has asked for.
+//! All lists are intrusive, and a handler may end while its place is still linked. The link then stays with the place, which is free all
+//! the same; other marks say what the handler that lives there now has asked for.
 
 use core::num::NonZeroU32;
 
@@ -33,13 +33,15 @@ impl HandlerId {
         HandlerId(Token::new(index, generation))
     }
 
-    /// The handler's place: below the storage's number of handlers, and no other living handler's. An index for tables of the program's own.
+    /// The handler's place: below the storage's number of handlers, and no other living handler's. An index for tables of the program's
+    /// own.
     pub const fn index(self) -> usize {
         self.0.index() as usize
     }
 }
 
-/// What a place is to the lists, and what its handler waits for or has been told. The first two belong to the place, the others to the handler.
+/// What a place is to the lists, and what its handler waits for or has been told. The first two belong to the place, the others to the
+/// handler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Marks(u8);
 
@@ -179,7 +181,8 @@ fn next_vacant(header: &mut Header) -> &mut u32 {
     &mut header.owned
 }
 
-/// The part of a reactor that is neither headers nor handlers. Nothing of a round is kept in locals, so a handler's panic leaves nothing half-known.
+/// The part of a reactor that is neither headers nor handlers. Nothing of a round is kept in locals, so a handler's panic leaves nothing
+/// half-known.
 #[derive(Debug)]
 pub(crate) struct ReactorState {
     vacant: List,

@@ -6,7 +6,8 @@ use crate::error::Error;
 use crate::poller::{LendPoller, PollerParts, PollerStorage};
 use crate::storage::Slots;
 
-/// A handler's place. The tag stands apart from the handler and is zero when vacant, so that a `static` of these lies in `.bss` whatever `H` is.
+/// A handler's place. The tag stands apart from the handler and is zero when vacant, so that a `static` of these lies in `.bss` whatever
+/// `H` is.
 #[derive(Debug)]
 #[repr(u8)]
 pub(crate) enum Cell<H> {
@@ -49,11 +50,11 @@ pub trait LendReactor<H>: sealed::Sealed {
     fn lend(&mut self) -> Result<ReactorParts<'_, H>, Error>;
 }
 
-/// Room for a [`Reactor`](crate::Reactor) of `HANDLERS` handlers with `DESCRIPTORS` descriptors among them: the size of `H` and 48 bytes for each
-/// handler, 80 bytes for each descriptor, and 192 once.
+/// Room for a [`Reactor`](crate::Reactor) of `HANDLERS` handlers with `DESCRIPTORS` descriptors among them: the size of `H` and 48 bytes
+/// for each handler, 80 bytes for each descriptor, and 192 once.
 ///
-/// Put it into a `static` (in a `static_cell::ConstStaticCell`, say), where it takes no space in the program's file and no memory before it is used; or, if it is small,
-/// on the stack.
+/// Put it into a `static` (in a `static_cell::ConstStaticCell`, say), where it takes no space in the program's file and no memory before it
+/// is used; or, if it is small, on the stack.
 ///
 /// ```
 /// use netpoll::{Callback, Reactor, ReactorStorage};
