@@ -5,7 +5,7 @@ mod util;
 use netpoll::{BorrowedFd, Direction, Errno, Error, Poller, PollerStorage, Timeout, Waiter};
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::task::Poll;
 use std::time::Duration;
 use util::{BOTH, READ, TestPoller, alone, open_fds, pipe, socket_pair, write};
@@ -31,6 +31,22 @@ fn cloexec_on_all_fds() {
             assert_eq!(flags, Ok(FdFlags::CLOEXEC), "{fd}");
         }
         drop(poller);
+    });
+}
+
+/// G40: neither a waker nor the poller's drain can block, whatever is in the pipe.
+#[test]
+fn g40_break_pipe_is_nonblocking() {
+    alone(|| {
+        let mut storage = PollerStorage::<1>::new();
+        let poller = Poller::new(&mut storage).unwrap();
+        let ends: Vec<i32> = own(&poller).into_iter().filter(|&fd| fd != poller.as_fd().as_raw_fd()).collect();
+        assert_eq!(ends.len(), 2);
+        for fd in ends {
+            // SAFETY: the poller has it open.
+            let flags = rustix::fs::fcntl_getfl(unsafe { BorrowedFd::borrow_raw(fd) }).unwrap();
+            assert!(flags.contains(rustix::fs::OFlags::NONBLOCK), "{fd}");
+        }
     });
 }
 

@@ -62,8 +62,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`], as socket(2) and connect(2), for what is known at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `EACCES`, `EMFILE`, and
-    /// `ECONNREFUSED` on the same machine.
+    /// [`Error::Os`], as socket(2) and connect(2), for what is known at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `EACCES`, `EMFILE`. A refusal comes later, also on the same
+    /// machine (measured on Linux).
     pub fn connect(addr: SocketAddr) -> Result<Unopened<TcpStream>, Error> {
         let fd = super::tcp_socket(addr)?;
         match rustix::net::connect(&fd, &addr) {
@@ -174,12 +174,12 @@ impl TcpStream {
     ///
     /// As [`write`](TcpStream::write). After [`Error::TimedOut`] set the deadline anew and call again: nothing is lost or sent twice.
     pub fn write_all(&self, io: &mut Io<'_>, buf: &[u8], sent: &mut usize) -> Poll<Result<(), Error>> {
-        while let Some(rest) = buf.get(*sent..)
-            && !rest.is_empty()
-        {
-            *sent += ready!(self.write(io, rest))?;
+        loop {
+            match buf.get(*sent..) {
+                Some(rest) if !rest.is_empty() => *sent += ready!(self.write(io, rest))?,
+                _ => return Poll::Ready(Ok(())),
+            }
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Closes one direction or both while the descriptor stays open (shutdown(2)). After `Shutdown::Write` the peer reads what is under

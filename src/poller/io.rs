@@ -27,7 +27,7 @@ use crate::token::Token;
 /// 1. A stale token is [`Error::Closed`], another handler's descriptor [`Error::NotOwner`].
 /// 2. A deadline that has passed is [`Error::TimedOut`], also when data is there, and again each time until it is set anew (Go's order).
 /// 3. If the last call said `EAGAIN` and no edge has come since: `Pending` without a system call; the waiter is run when the next edge,
-/// deadline or close comes.
+///    deadline or close comes.
 /// 4. If this run's budget for this direction is spent (under a reactor): `Pending`, and the handler goes to the tail of the ready list.
 /// 5. The call. `EINTR` is tried again, `EAGAIN` waits, anything else is the answer, and the gate stays ready.
 pub struct Io<'a> {
@@ -336,6 +336,9 @@ impl<'a> Io<'a> {
     }
 
     /// Sets the deadline of a direction `after` from now, by a fresh look at the clock. Zero has passed at once.
+    ///
+    /// An idle time-out is set when something has arrived, not before each read: the run that should learn that the time is up would push it
+    /// out.
     ///
     /// # Errors
     ///

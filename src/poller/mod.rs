@@ -18,7 +18,6 @@ pub(crate) use run::{Marks, Run};
 pub use storage::BoxedPollerStorage;
 pub use storage::{LendPoller, PollerParts, PollerStorage};
 
-use crate::arch::Selector;
 use crate::breaker::Breaker;
 use crate::deadline::{Queue, QueueState};
 use crate::error::Error;
@@ -161,7 +160,6 @@ impl PollerState {
 /// poller of its own.
 #[derive(Debug)]
 pub struct Poller<'s> {
-    selector: Selector,
     state: PollerState,
     parts: PollerParts<'s>,
 }
@@ -191,10 +189,9 @@ impl<'s> Poller<'s> {
     }
 
     pub(crate) fn on_parts(parts: PollerParts<'s>, clock: Clock) -> Result<Poller<'s>, Error> {
-        let selector = Selector::new().inspect_err(|_| parts.pipe.close())?;
-        let poller = Poller { selector, state: PollerState::new(clock), parts };
+        let poller = Poller { state: PollerState::new(clock), parts };
         if let Some(read_end) = poller.parts.pipe.read_end() {
-            poller.selector.open_break(read_end, Token::BREAK)?;
+            poller.parts.selector.open_break(read_end, Token::BREAK)?;
         }
         Ok(poller)
     }
@@ -225,8 +222,8 @@ impl<'s> Poller<'s> {
 
     #[inline]
     pub(crate) fn io_of(&mut self, waiter: Waiter, owner: Owner) -> Io<'_> {
-        let PollerParts { slots, nodes, .. } = &mut self.parts;
-        Io::new(&self.selector, &mut self.state, slots.reborrow(), nodes.reborrow(), waiter, owner)
+        let PollerParts { selector, slots, nodes, .. } = &mut self.parts;
+        Io::new(selector, &mut self.state, slots.reborrow(), nodes.reborrow(), waiter, owner)
     }
 
     #[inline]
@@ -265,7 +262,7 @@ impl<'s> Poller<'s> {
 
     /// As [`poll`](Poller::poll); with `once` it returns after one wait, also if nobody is to be run.
     pub(crate) fn wait(&mut self, timeout: Timeout, once: bool, mut each: impl FnMut(Waiter)) -> Result<Polled, Error> {
-        let PollerParts { pipe, slots, nodes, .. } = &mut self.parts;
+        let PollerParts { selector, pipe, slots, nodes, .. } = &mut self.parts;
         let state = &mut self.state;
         let (waiters, mut woken) = (Cell::new(0), false);
         let mut each = |waiter| {
@@ -300,7 +297,7 @@ impl<'s> Poller<'s> {
             state.now = None;
             let (mut broken, mut stale) = (false, 0);
             let descs = slots.as_mut_slice();
-            let waited = self.selector.wait(timeout, |bits, readiness| {
+            let waited = selector.wait(timeout, |bits, readiness| {
                 // No slot has the break pipe's index.
                 if !edge(descs, bits, readiness, &mut each) {
                     if bits == Token::BREAK {
@@ -374,14 +371,14 @@ impl<'s> Poller<'s> {
     /// Whether `fd` is one of the poller's own: its epoll descriptor or an end of its break pipe. Go's `netpollIsPollDescriptor`.
     pub fn is_poll_descriptor(&self, fd: impl AsFd) -> bool {
         let fd = fd.as_fd();
-        self.selector.as_fd().as_raw_fd() == fd.as_raw_fd() || self.parts.pipe.is_end(fd)
+        self.parts.selector.as_fd().as_raw_fd() == fd.as_raw_fd() || self.parts.pipe.is_end(fd)
     }
 }
 
 impl AsFd for Poller<'_> {
     /// Readable while an event waits: nest it in a foreign loop, together with [`next_deadline`](Poller::next_deadline).
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.selector.as_fd()
+        self.parts.selector.as_fd()
     }
 }
 

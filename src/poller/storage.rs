@@ -2,6 +2,7 @@
 
 use rustix::fd::OwnedFd;
 
+use crate::arch::Selector;
 use crate::breaker::BreakPipe;
 use crate::deadline::Node;
 use crate::error::Error;
@@ -11,6 +12,7 @@ use crate::table::PollDesc;
 /// Lent storage taken apart.
 #[derive(Debug)]
 pub struct PollerParts<'s> {
+    pub(super) selector: Selector,
     pub(super) pipe: &'s BreakPipe,
     #[cfg(feature = "alloc")]
     pub(super) shared_pipe: Option<&'s alloc::sync::Arc<BreakPipe>>,
@@ -24,7 +26,7 @@ mod sealed {
 
 /// Storage that a [`Poller`](crate::Poller) can be made on: [`PollerStorage`], or `BoxedPollerStorage` under `alloc`.
 pub trait LendPoller: sealed::Sealed {
-    /// Empties the storage and makes a new break pipe in it.
+    /// Empties the storage and makes the kernel's objects: a selector, and a break pipe in the storage.
     #[doc(hidden)]
     fn lend(&mut self) -> Result<PollerParts<'_>, Error>;
 }
@@ -61,8 +63,10 @@ impl<const N: usize> LendPoller for PollerStorage<N> {
         // First, so that an earlier poller's descriptors are not in the way of new ones.
         self.slots.clear();
         self.nodes.clear();
+        let selector = Selector::new()?;
         self.pipe.open()?;
         Ok(PollerParts {
+            selector,
             pipe: &self.pipe,
             #[cfg(feature = "alloc")]
             shared_pipe: None,
@@ -101,12 +105,14 @@ impl LendPoller for BoxedPollerStorage {
     fn lend(&mut self) -> Result<PollerParts<'_>, Error> {
         self.slots.clear();
         self.nodes.clear();
+        let selector = Selector::new()?;
         // A new one each time: shared breakers of an earlier poller keep theirs, which says `Closed`.
         let mut pipe = BreakPipe::new();
         pipe.open()?;
         self.pipe.close();
         self.pipe = alloc::sync::Arc::new(pipe);
         Ok(PollerParts {
+            selector,
             pipe: &self.pipe,
             shared_pipe: Some(&self.pipe),
             slots: Slots::Boxed(&mut self.slots),

@@ -383,10 +383,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
     /// The rest of a run that was more than a wait.
     fn settle(&mut self, index: u32, finished: bool) {
         let &mut Run { owned, marks, .. } = self.poller.run();
-        if marks.has(Marks::OWNED)
-            && let Some(header) = self.handlers.headers.get_mut(index)
-        {
-            header.owned = owned;
+        if marks.has(Marks::OWNED) {
+            self.roster().set_owned(index, owned);
         }
         if finished || marks.has(Marks::ENDED) {
             let (mut handlers, mut io) = self.parts();

@@ -237,12 +237,12 @@ impl ReactorState {
     /// As [`Roster::enqueue`], for a loop over waiters that looks up the headers once.
     #[inline]
     pub(super) fn enqueue(&mut self, headers: &mut [Header], index: u32) {
-        if let Some(header) = headers.get_mut(index as usize)
-            && !header.is_queued()
-            && header.is_live()
-        {
-            header.marks.set(Marks::QUEUED);
-            self.ready.push(index, headers, next);
+        match headers.get_mut(index as usize) {
+            Some(header) if !header.is_queued() && header.is_live() => {
+                header.marks.set(Marks::QUEUED);
+                self.ready.push(index, headers, next);
+            }
+            _ => {}
         }
     }
 
@@ -299,6 +299,13 @@ impl Roster<'_> {
             self.state.len += 1;
             self.state.reserved = NIL;
             self.enqueue(index);
+        }
+    }
+
+    /// The list of a handler's descriptors begins elsewhere now.
+    pub(super) fn set_owned(&mut self, index: u32, owned: u32) {
+        if let Some(header) = self.headers.get_mut(index) {
+            header.owned = owned;
         }
     }
 
