@@ -333,7 +333,7 @@ fn mbpoll_reads_and_writes_with_every_function() {
 
 #[test]
 fn mbpoll_is_told_why_it_is_refused() {
-    let gateway = Gateway::start(&["--response-timeout", "100"]);
+    let gateway = Gateway::start(&["--response-timeout", "800"]);
     assert!(mbpoll_fails(&gateway, &["-r", "1000"]).contains("Illegal data address"));
     assert!(mbpoll_fails(&gateway, &["-a", "7"]).contains("Target device failed to respond"));
     assert!(mbpoll_fails(&gateway, &["-a", "250"]).contains("Gateway path unavailable"));
@@ -431,7 +431,7 @@ fn what_no_slave_can_be_asked_is_refused() {
 #[test]
 fn idle_client_is_closed_and_a_waiting_one_is_not() {
     let slave = Slave::new(|_| vec![]);
-    let mut gateway = Gateway::on(&slave.name, &["--idle-timeout", "500", "--response-timeout", "700"]);
+    let mut gateway = Gateway::on(&slave.name, &["--idle-timeout", "1200", "--response-timeout", "1500"]);
     let start = Instant::now();
     let mut idle = gateway.connect();
     let mut waiting = gateway.connect();
@@ -439,7 +439,7 @@ fn idle_client_is_closed_and_a_waiting_one_is_not() {
     assert_eq!(waiting.ask(1, &read_one(0)), [0x83, 0x0B]);
     waiting.expect_end();
     idle.expect_end();
-    assert!(start.elapsed() >= Duration::from_millis(2 * 700 + 500));
+    assert!(start.elapsed() >= Duration::from_millis(2 * 1500 + 1200));
     assert_eq!(gateway.counter(" closed as idle"), 2);
 }
 
@@ -510,13 +510,13 @@ fn one_pipelining_client_does_not_starve_eight_polite_ones() {
 #[test]
 fn slave_that_never_answers_is_reported_in_time_and_the_next_is_served() {
     let slave = Slave::new(|request| if request[0] == 9 { vec![] } else { vec![good_answer(request)] });
-    let gateway = Gateway::on(&slave.name, &["--response-timeout", "200"]);
+    let gateway = Gateway::on(&slave.name, &["--response-timeout", "1000"]);
     let mut client = gateway.connect();
     let start = Instant::now();
     client.send(&[request(1, 9, &read_one(0)), request(2, 5, &read_one(8))].concat());
     assert_eq!(client.answer(), Answer { id: 1, unit: 9, pdu: vec![0x83, 0x0B] });
     let took = start.elapsed();
-    assert!((Duration::from_millis(200)..Duration::from_secs(5)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(1)..PATIENCE).contains(&took), "{took:?}");
     assert_eq!(client.answer(), Answer { id: 2, unit: 5, pdu: vec![3, 2, 8, 5] });
 }
 
@@ -539,7 +539,7 @@ fn garbage_from_the_slave_is_dropped() {
             _ => vec![good],
         }
     });
-    let gateway = Gateway::on(&slave.name, &["--response-timeout", "100"]);
+    let gateway = Gateway::on(&slave.name, &["--response-timeout", "600"]);
     let mut client = gateway.connect();
     for address in 0..7 {
         assert_eq!(client.ask(5, &read_one(address)), [0x83, 0x0B], "{address}");
@@ -582,7 +582,7 @@ fn frames_are_set_apart_by_silence() {
 #[test]
 fn device_that_never_stops_talking_stops_nobody() {
     let slave = Slave::new(|request| if request[3] == 0 { vec![] } else { vec![good_answer(request)] });
-    let gateway = Gateway::on(&slave.name, &["--response-timeout", "100"]);
+    let gateway = Gateway::on(&slave.name, &["--response-timeout", "600"]);
     let mut client = gateway.connect();
     let line = slave.line.try_clone().unwrap();
     let (stop, stopped) = mpsc::channel::<()>();
