@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use crate::interest::{Direction, Interest};
+use crate::interest::{Direction, Directions, Interest};
 
 /// Who is to be run when a wait ends: an opaque number that the poller hands back, a handler's place or a task of a runtime.
 ///
@@ -47,28 +47,6 @@ pub enum Gate {
     Ready,
     /// As `Idle`, and this waiter is run when the next edge, deadline or close comes. Go's pointer to a `G`.
     Waiting(Waiter),
-}
-
-/// A set of directions, in the order of epoll's low bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Directions(pub(crate) u8);
-
-impl Directions {
-    pub(crate) const NONE: Directions = Directions(0);
-    pub(crate) const ALL: Directions = Directions(0b111);
-    /// Whose waits the read deadline ends, and the write deadline.
-    pub(crate) const READING: Directions = Directions(Self::of(Direction::Read).0 | Self::of(Direction::Priority).0);
-    pub(crate) const WRITING: Directions = Self::of(Direction::Write);
-
-    #[inline]
-    pub(crate) const fn of(direction: Direction) -> Directions {
-        Directions(1 << direction as u8)
-    }
-
-    #[inline]
-    const fn intersects(self, other: Directions) -> bool {
-        self.0 & other.0 != 0
-    }
 }
 
 /// Ready and waiting are disjoint, and both within opened; what is in opened alone is idle.

@@ -14,6 +14,28 @@ pub enum Direction {
     Priority = 1,
 }
 
+/// A set of directions, in the order of epoll's low bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Directions(pub(crate) u8);
+
+impl Directions {
+    pub(crate) const NONE: Directions = Directions(0);
+    pub(crate) const ALL: Directions = Directions(0b111);
+    /// Whose waits the read deadline ends, and the write deadline.
+    pub(crate) const READING: Directions = Directions(Self::of(Direction::Read).0 | Self::of(Direction::Priority).0);
+    pub(crate) const WRITING: Directions = Self::of(Direction::Write);
+
+    #[inline]
+    pub(crate) const fn of(direction: Direction) -> Directions {
+        Directions(1 << direction as u8)
+    }
+
+    #[inline]
+    pub(crate) const fn intersects(self, other: Directions) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
 /// Which directions to open, and how to register; chosen once, when a descriptor is opened.
 ///
 /// Registration is always edge-triggered and lasts until the descriptor is closed. Errors and hang-ups are reported whatever is chosen, and

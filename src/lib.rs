@@ -144,6 +144,7 @@ mod error;
 mod gates;
 mod interest;
 pub mod net;
+mod poll_desc;
 mod poller;
 mod reactor;
 pub mod readiness;

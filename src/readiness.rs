@@ -5,8 +5,7 @@
 use core::fmt;
 use core::ops::{BitAnd, BitOr, BitOrAssign};
 
-use crate::gates::Directions;
-use crate::interest::Direction;
+use crate::interest::{Direction, Directions};
 
 /// `EPOLL*` of `epoll_ctl(2)`; pinned to rustix's in `arch/epoll.rs`.
 pub(crate) mod epoll_bits {
@@ -162,17 +161,17 @@ impl Readiness {
 
     /// Whether the read gate opens.
     pub const fn wakes_reader(self) -> bool {
-        self.opens().0 & Directions::of(Direction::Read).0 != 0
+        self.opens().intersects(Directions::of(Direction::Read))
     }
 
     /// Whether the write gate opens.
     pub const fn wakes_writer(self) -> bool {
-        self.opens().0 & Directions::of(Direction::Write).0 != 0
+        self.opens().intersects(Directions::of(Direction::Write))
     }
 
     /// Whether the priority gate opens.
     pub const fn wakes_priority(self) -> bool {
-        self.opens().0 & Directions::of(Direction::Priority).0 != 0
+        self.opens().intersects(Directions::of(Direction::Priority))
     }
 
     /// Whether all bits of `other` are in `self`.

@@ -1,212 +1,19 @@
 //! The [`PollDesc`] table and its gates; pure: generic over the descriptor type, no system call.
 //!
 //! Most programs never name anything of this module: [`Io`](crate::Io) is the way in. It is public so that it can be fuzzed,
-//! model-checked and read by itself.
-//! The states of a gate are drawn on the [crate page](crate#a-gate).
+//! model-checked and read by itself. The states of a gate are drawn on the [crate page](crate#a-gate).
 
-use core::num::{NonZeroU8, NonZeroU32};
+use core::num::NonZeroU32;
 
 use crate::error::{Error, Rejected};
-use crate::gates::{Directions, Gates};
 pub use crate::gates::{Gate, Waiter};
-use crate::interest::{Direction, Interest};
+use crate::interest::{Directions, Interest};
+use crate::poll_desc::{NIL, NOBODY, Owner, VACANT};
+pub use crate::poll_desc::{PollDesc, Step, Turn};
 use crate::readiness::Readiness;
 use crate::storage::Slots;
 use crate::time::{Deadline, Instant};
 use crate::token::Token;
-
-/// One run of one handler, for which each direction of each of its descriptors has a budget of system calls.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Turn {
-    /// Tells this run from others; may wrap.
-    pub run: u16,
-    /// How many calls each direction gets.
-    pub budget: NonZeroU8,
-}
-
-/// What an operation has to do: the answer of [`PollDesc::prepare`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Make the system call, then [wait](PollDesc::wait) if it said `EAGAIN`.
-    Call,
-    /// Nothing is ready: the waiter is noted.
-    Wait,
-    /// This direction's budget is spent: come back in the next round, readiness is kept.
-    Yield,
-    /// Answer this error.
-    Fail(Error),
-}
-
-const NIL: u32 = u32::MAX;
-
-/// Whom a descriptor belongs to.
-pub(crate) type Owner = u32;
-
-/// The owner of descriptors that are opened on a bare poller: any waiter may use them.
-pub(crate) const NOBODY: Owner = u32::MAX;
-
-/// The owner of a vacant slot.
-const VACANT: Owner = u32::MAX - 1;
-
-/// What the poller knows of one descriptor; owns it. One cache line.
-#[derive(Debug)]
-#[repr(align(64))]
-pub struct PollDesc<F> {
-    deadlines: [Deadline; 2],
-    fd: Option<F>,
-    /// Of this use; a vacant slot has that of its next use.
-    generation: u32,
-    owner: Owner,
-    /// Links of the list of its owner's descriptors; a vacant slot's `next` is the free list's, a closing one's the closing list's.
-    next: u32,
-    previous: u32,
-    gates: Gates,
-    /// Everything but plain readiness that the kernel ever reported.
-    trouble: Readiness,
-    run: u16,
-    spent: [u8; 3],
-    /// Its owner has something to take but no room for it, and sleeps although the gate is ready.
-    held: bool,
-}
-
-static_assertions::const_assert!(core::mem::size_of::<PollDesc<rustix::fd::OwnedFd>>() <= 64);
-
-impl<F> PollDesc<F> {
-    const VACANT: PollDesc<F> = PollDesc {
-        deadlines: [Deadline::NONE; 2],
-        fd: None,
-        generation: 1,
-        owner: VACANT,
-        next: NIL,
-        previous: NIL,
-        gates: Gates::UNOPENED,
-        trouble: Readiness::EMPTY,
-        run: 0,
-        spent: [0; 3],
-        held: false,
-    };
-
-    /// The descriptor.
-    #[inline]
-    pub fn fd(&self) -> Option<&F> {
-        self.fd.as_ref()
-    }
-
-    /// The gate of `direction`.
-    pub fn gate(&self, direction: Direction) -> Gate {
-        self.gates.get(direction)
-    }
-
-    /// Whether nothing but plain readiness was ever reported: then a short read of a TCP stream has emptied it.
-    #[inline]
-    pub fn is_quiet(&self) -> bool {
-        self.trouble.is_empty()
-    }
-
-    /// Whether a hang-up or an error was ever reported.
-    pub fn is_broken(&self) -> bool {
-        self.trouble.intersects(Readiness::HUP | Readiness::ERROR)
-    }
-
-    #[inline]
-    fn deadline(&self, direction: Direction) -> Deadline {
-        let [read, write] = self.deadlines;
-        if matches!(direction, Direction::Write) { write } else { read }
-    }
-
-    /// What stands before a system call: Go's `pollReset` and the first half of `pollWait`. The order is Go's: a passed deadline wins over
-    /// data.
-    #[inline]
-    pub fn prepare(&mut self, direction: Direction, waiter: Waiter, turn: Option<Turn>) -> Step {
-        if self.deadline(direction).is_passed() {
-            return Step::Fail(Error::TimedOut);
-        }
-        if !self.gates.is_ready(direction) {
-            if !self.gates.is_opened(direction) {
-                return Step::Fail(Error::NotPollable);
-            }
-            self.gates.wait(direction, waiter);
-            return Step::Wait;
-        }
-        if let Some(turn) = turn {
-            if self.run != turn.run {
-                self.run = turn.run;
-                self.spent = [0; 3];
-                self.spent[direction as usize] = 1;
-                return Step::Call;
-            }
-            let spent = &mut self.spent[direction as usize];
-            if *spent >= turn.budget.get() {
-                return Step::Yield;
-            }
-            *spent += 1;
-        }
-        Step::Call
-    }
-
-    /// The call said `EAGAIN`: `waiter` waits for the next edge.
-    #[inline]
-    pub fn wait(&mut self, direction: Direction, waiter: Waiter) {
-        self.gates.wait(direction, waiter);
-    }
-
-    /// The next call would say `EAGAIN`: forgets the readiness, nobody waits.
-    #[inline]
-    pub fn clear_ready(&mut self, direction: Direction) {
-        self.gates.clear(direction);
-    }
-
-    /// Withdraws a wait; readiness is not touched.
-    pub fn unwait(&mut self, direction: Direction) {
-        self.gates.interrupt(Directions::of(direction));
-    }
-
-    /// The owner does not go on although it could, for want of room: it is run when the deadline passes.
-    pub fn hold(&mut self) {
-        self.held = true;
-    }
-
-    /// Whether any direction has a waiter.
-    pub fn is_waited_for(&self) -> bool {
-        self.gates.is_waited_for()
-    }
-
-    /// Sets the deadline of reading (with priority) or writing. Says when the slot has to be looked at, if it has to be.
-    pub fn set_deadline(&mut self, direction: Direction, at: Option<Instant>, now: Instant) -> Option<Instant> {
-        let deadline = at.map_or(Deadline::NONE, |at| Deadline::at(at, now));
-        let [read, write] = &mut self.deadlines;
-        *(if matches!(direction, Direction::Write) { write } else { read }) = deadline;
-        // Who waits already is run at the next look, also for a deadline that has passed.
-        if deadline.is_passed() && self.is_waited_for() { Some(now) } else { deadline.ahead() }
-    }
-
-    /// Whom the kernel's edge wakes.
-    #[inline]
-    fn edge(&mut self, readiness: Readiness, each: impl FnMut(Waiter)) {
-        self.trouble |= readiness & Readiness::TROUBLE;
-        let woken = self.gates.open(readiness.opens());
-        self.gates.waiters(woken, each);
-    }
-
-    /// Lets deadlines pass and ends the waits under them. Says when to look again.
-    fn expire(&mut self, now: Instant, mut each: impl FnMut(Waiter)) -> Option<Instant> {
-        let [read, write] = &mut self.deadlines;
-        if read.ahead().is_some_and(|at| at <= now) && core::mem::take(&mut self.held) && self.owner < VACANT {
-            each(Waiter::new(self.owner));
-        }
-        for (deadline, directions) in [(&mut *read, Directions::READING), (&mut *write, Directions::WRITING)] {
-            deadline.advance(now);
-            if deadline.is_passed() {
-                let ended = self.gates.interrupt(directions);
-                self.gates.waiters(ended, &mut each);
-            }
-        }
-        match (read.ahead(), write.ahead()) {
-            (Some(read), Some(write)) => Some(read.min(write)),
-            (read, write) => read.or(write),
-        }
-    }
-}
 
 /// The part of a table that is not its slots.
 #[derive(Debug)]
@@ -324,7 +131,7 @@ impl<'a, F> Table<'a, F> {
                 self.state.free_tail = NIL;
             }
         }
-        *desc = PollDesc { fd: Some(fd), generation: generation.get(), gates: Gates::new(interest), ..PollDesc::VACANT };
+        *desc = PollDesc::new(fd, generation, interest);
         self.state.len += 1;
         self.link(index, owner, owned);
         Ok(Token::new(index, generation))
@@ -529,6 +336,8 @@ impl<F, const N: usize> Default for TableStorage<F, N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interest::Direction;
+    use core::num::NonZeroU8;
     use std::vec::Vec;
 
     const W: Waiter = Waiter::new(1);

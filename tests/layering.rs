@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// From the ground to the roof; those of one floor may know each other, except the last two.
 const FLOORS: [&[&str]; 9] = [
     &["token", "interest", "time", "error", "storage"],
-    &["gates"],
-    &["readiness", "deadline"],
+    &["readiness", "gates", "deadline"],
+    &["poll_desc"],
     &["table"],
     &["arch"],
     &["breaker"],

@@ -14,8 +14,9 @@ use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
 use crate::interest::{Direction, Interest};
+use crate::poll_desc::{NOBODY, Owner, PollDesc, Step};
 use crate::storage::Slots;
-use crate::table::{NOBODY, Owner, PollDesc, Step, Table};
+use crate::table::Table;
 use crate::time::Instant;
 use crate::token::Token;
 

@@ -22,7 +22,8 @@ use crate::breaker::Breaker;
 use crate::deadline::{Queue, QueueState};
 use crate::error::Error;
 use crate::gates::Waiter;
-use crate::table::{NOBODY, Owner, Table, TableState, edge};
+use crate::poll_desc::{NOBODY, Owner};
+use crate::table::{Table, TableState, edge};
 use crate::time::{Clock, Instant};
 use crate::token::Token;
 

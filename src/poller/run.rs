@@ -1,6 +1,6 @@
 //! [`Run`]: what a reactor tells the poller of the handler that runs, and what that handler's operations leave behind.
 
-use crate::table::Turn;
+use crate::poll_desc::Turn;
 
 /// One run of a handler, as the operations that it makes see it. On a bare poller nothing of it is ever looked at.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use crate::arch::Selector;
 use crate::breaker::BreakPipe;
 use crate::deadline::Node;
 use crate::error::Error;
+use crate::poll_desc::PollDesc;
 use crate::storage::Slots;
-use crate::table::PollDesc;
 
 /// Lent storage taken apart.
 #[derive(Debug)]
