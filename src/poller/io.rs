@@ -143,7 +143,8 @@ impl<'a> Io<'a> {
     /// Disarms a descriptor and gives it back: one `epoll_ctl`. Dropping it closes it. Go's `netpollclose` and `pollUnblock`.
     ///
     /// The token is stale from now on. Waits of the closer's own end silently; whoever else waits comes out of the next poll, which does
-    /// not block, and sees [`Error::Closed`].
+    /// not block, and sees [`Error::Closed`]. Until then the slot is not
+    /// free.
     ///
     /// # Errors
     ///

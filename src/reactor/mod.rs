@@ -177,7 +177,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
     }
 
     /// One pass, which waits for `timeout` at the most: for programs that have a loop of their own. It may come back earlier without having
-    /// run anybody, after an event that nobody waits for.
+    /// run anybody, after an event that nobody waits for, or a signal.
     ///
     /// # Errors
     ///
