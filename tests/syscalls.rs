@@ -4,6 +4,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "util/example.rs"]
+mod example;
 #[path = "util/reactor.rs"]
 mod util;
 
@@ -137,13 +139,8 @@ struct Echo {
 
 impl Echo {
     fn start(test: &str, arguments: &[&str]) -> Echo {
-        let mut example = std::env::current_exe().unwrap(); // target/<profile>/deps/syscalls-<hash>
-        example.pop();
-        example.pop();
-        example.push("examples/echo");
-        assert!(example.exists(), "{} is missing: cargo build --features alloc --example echo", example.display());
         let (mut command, directory) = strace(test);
-        command.arg(example).args(["--listen", "127.0.0.1:0", "--stats"]).args(arguments).stdout(Stdio::piped());
+        command.arg(example::path("echo")).args(["--listen", "127.0.0.1:0", "--stats"]).args(arguments).stdout(Stdio::piped());
         let mut strace = start(&mut command);
         let mut output = BufReader::new(strace.stdout.take().unwrap());
         let mut greeting = String::new();

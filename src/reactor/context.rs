@@ -101,9 +101,7 @@ impl<H> Handlers<'_, H> {
     /// Undoes what a panic has left behind of a handler, whose list of descriptors may not be true.
     pub(super) fn undo(&mut self, io: &mut Io<'_>, index: u32) {
         io.as_owner(Waiter::new(index), index).close_all_of(index);
-        if let Some(header) = self.headers.get_mut(index) {
-            header.owned = NIL;
-        }
+        self.roster().set_owned(index, NIL);
         io.run().marks.set(Marks::FREED);
     }
 
