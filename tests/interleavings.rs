@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::mem;
 use std::net::TcpStream as StdStream;
 use std::num::NonZeroU8;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, ready};
@@ -19,32 +19,14 @@ use std::time::Duration;
 
 use netpoll::net::{TcpListener, TcpStream, Unopened};
 use netpoll::{
-    Clock, Context, Direction, Error, Handler, HandlerId, Instant, Interest, Poller, PollerStorage, Reactor, ReactorStorage, Timeout,
-    Token, Waiter,
+    Clock, Context, Direction, Error, Handler, HandlerId, Interest, Poller, PollerStorage, Reactor, ReactorStorage, Timeout, Token, Waiter,
 };
 use util::{
-    Answer, DONE, Guard, Log, Probe, Script, assert_closed, assert_open, pair, probed_pair, run_until, script, settle, std_connect,
+    Answer, DONE, Guard, Log, Probe, Script, advance, assert_closed, assert_open, manual, pair, planned_panic, probed_pair, run_until,
+    script, settle, std_connect,
 };
 
-thread_local! {
-    static NOW: Cell<u64> = const { Cell::new(1_000_000_000) };
-}
-
-/// A clock that each test moves by hand.
-fn manual() -> Instant {
-    Instant::from_nanos(NOW.get())
-}
-
-fn advance(by: Duration) {
-    NOW.set(NOW.get() + by.as_nanos() as u64);
-}
-
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A panic that nobody prints.
-fn planned_panic() -> ! {
-    resume_unwind(Box::new("as planned"))
-}
 
 fn bind() -> Unopened<TcpListener> {
     TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap()

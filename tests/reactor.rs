@@ -19,22 +19,9 @@ use netpoll::{
 };
 use rustix::event::PollFlags;
 use static_cell::ConstStaticCell;
-use util::{Answer, DONE, Guard, Log, Script, assert_closed, assert_open, pair, probed_pair, run_until, script, settle};
+use util::{Answer, DONE, Guard, Log, Script, advance, assert_closed, assert_open, manual, pair, probed_pair, run_until, script, settle};
 
 type Storage<S = ()> = ReactorStorage<Script<S>, 8, 8>;
-
-thread_local! {
-    static NOW: Cell<u64> = const { Cell::new(1_000_000_000) };
-}
-
-/// A clock that each test moves by hand.
-fn manual() -> Instant {
-    Instant::from_nanos(NOW.get())
-}
-
-fn advance(by: Duration) {
-    NOW.set(NOW.get() + by.as_nanos() as u64);
-}
 
 const SECOND: Duration = Duration::from_secs(1);
 

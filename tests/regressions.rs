@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdStream};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::task::{Poll, ready};
@@ -25,15 +25,10 @@ use netpoll::{
 };
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use util::{Answer, DONE, Log, Probe, Script, run_until, script, settle, std_connect, std_listener};
+use util::{Answer, DONE, Log, Probe, Script, planned_panic, run_until, script, settle, std_connect, std_listener};
 
 const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const ME: Waiter = Waiter::new(1);
-
-/// A panic that nobody prints.
-fn planned_panic() -> ! {
-    resume_unwind(Box::new("as planned"))
-}
 
 /// Panics when it is dropped, unless a panic is under way.
 struct Bomb;

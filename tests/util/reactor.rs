@@ -3,9 +3,10 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Once;
 use std::task::Poll;
@@ -14,6 +15,24 @@ use std::time::{Duration, Instant};
 use netpoll::net::{TcpStream, Unopened};
 use netpoll::{AsFd, Context, Error, Handler, OwnedFd, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+thread_local! {
+    static NOW: Cell<u64> = const { Cell::new(1_000_000_000) };
+}
+
+/// A clock that each test moves by hand.
+pub fn manual() -> netpoll::Instant {
+    netpoll::Instant::from_nanos(NOW.get())
+}
+
+pub fn advance(by: Duration) {
+    NOW.set(NOW.get() + by.as_nanos() as u64);
+}
+
+/// A panic that nobody prints.
+pub fn planned_panic() -> ! {
+    resume_unwind(Box::new("as planned"))
+}
 
 /// Longer than anything here takes, on the slowest machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
