@@ -1,11 +1,14 @@
-//! [`Error`]: what can happen to a wait, apart from what the system call said; and [`Rejected`], which gives back what was offered.
+//! [`Error`]: what can happen to a wait, apart from what the system call said; [`OpError`]: to whom; and
+//! [`Rejected`], which gives back what was offered.
 
 use core::fmt;
+use core::net::SocketAddr;
+
 use rustix::io::Errno;
 
 /// Why an operation failed.
 ///
-/// The first five are the poller's own words; everything the kernel said is [`Error::Os`]. Prints as users know it:
+/// The first six are the poller's own words; everything the kernel said is [`Error::Os`]. Prints as users know it:
 ///
 /// ```
 /// use netpoll::{Errno, Error};
@@ -27,6 +30,8 @@ pub enum Error {
     NotOwner,
     /// The kernel cannot say when this descriptor is ready (a regular file, a directory, `/dev/null`), or this direction was not opened.
     NotPollable,
+    /// The stream ended in the middle of what was to be read. Go's `io.ErrUnexpectedEOF`.
+    UnexpectedEof,
     /// What a system call answered.
     Os(Errno),
 }
@@ -45,6 +50,7 @@ impl fmt::Display for Error {
             Error::TimedOut => "i/o timeout",
             Error::NotOwner => "descriptor belongs to another handler",
             Error::NotPollable => "not pollable",
+            Error::UnexpectedEof => "unexpected EOF",
             Error::Os(errno) => match message(errno) {
                 Some(message) => message,
                 None => return write!(f, "os error {}", errno.raw_os_error()),
@@ -68,6 +74,7 @@ fn message(errno: Errno) -> Option<&'static str> {
         Errno::CONNABORTED => "software caused connection abort",
         Errno::CONNREFUSED => "connection refused",
         Errno::CONNRESET => "connection reset by peer",
+        Errno::DESTADDRREQ => "destination address required",
         Errno::EXIST => "file exists",
         Errno::HOSTUNREACH => "no route to host",
         Errno::INTR => "interrupted system call",
@@ -92,6 +99,52 @@ fn message(errno: Errno) -> Option<&'static str> {
         Errno::TIMEDOUT => "connection timed out",
         _ => return None,
     })
+}
+
+/// An [`Error`] and what was being done to whom: Go's `net.OpError`. Prints as Go does, without the name of the network.
+///
+/// `?` turns it into its [`Error`] where that is what a function returns.
+///
+/// ```
+/// use netpoll::{Errno, Error, OpError};
+/// let addr: core::net::SocketAddr = "127.0.0.1:9".parse().unwrap();
+/// assert_eq!(OpError::new("dial", addr, Errno::CONNREFUSED).to_string(), "dial 127.0.0.1:9: connection refused");
+/// assert_eq!(OpError::new("read", "/dev/ttyS0", Error::TimedOut).to_string(), "read /dev/ttyS0: i/o timeout");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub struct OpError<A = SocketAddr> {
+    /// What was being done: "dial", "listen", "accept", "read", "write" ….
+    pub op: &'static str,
+    /// To whom.
+    pub addr: A,
+    /// Why it failed.
+    pub error: Error,
+}
+
+impl<A> OpError<A> {
+    /// Says what an error is about.
+    pub fn new(op: &'static str, addr: A, error: impl Into<Error>) -> OpError<A> {
+        OpError { op, addr, error: error.into() }
+    }
+}
+
+impl<A> From<OpError<A>> for Error {
+    fn from(error: OpError<A>) -> Error {
+        error.error
+    }
+}
+
+impl<A: fmt::Display> fmt::Display for OpError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.op, self.addr, self.error)
+    }
+}
+
+impl<A: fmt::Debug + fmt::Display> core::error::Error for OpError<A> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 /// An offer that was not taken: what was offered, untouched, and why.

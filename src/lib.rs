@@ -47,6 +47,8 @@
 //!
 //! * [`Reactor`], [`Handler`], [`Context`]: handlers, their timers, notifications and the ready list. For programs.
 //! * [`net`]: sockets with Go's manners. They need no reactor: a runtime uses them on its own poller.
+//! * [`os`]: pipes and terminals; [`linux`]: what only Linux has: timers, children, files, devices as descriptors.
+//! * [`Descriptor`], [`Unopened`]: what these have in common, and [`Reader`], [`Writer`]: streams of bytes.
 //! * [`Poller`] and [`Io`]: Go's contract: `open`, `close`, `poll`, deadlines; and [`poll_io`](Io::poll_io), by which any descriptor and
 //!   any system call become pollable. For authors of runtimes, and of new kinds of descriptors.
 //! * [`Breaker`]: wakes a poller from a thread or a signal handler.
@@ -140,16 +142,21 @@ extern crate std;
 mod arch;
 mod breaker;
 pub mod deadline;
+mod descriptor;
 mod error;
 mod gates;
 mod interest;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod linux;
 pub mod net;
+pub mod os;
 mod poll_desc;
 mod poller;
 mod reactor;
 pub mod readiness;
 mod source;
 mod storage;
+mod stream;
 pub mod table;
 mod time;
 mod token;
@@ -157,7 +164,8 @@ mod token;
 pub use breaker::Breaker;
 #[cfg(feature = "alloc")]
 pub use breaker::SharedBreaker;
-pub use error::{Error, Rejected};
+pub use descriptor::{Descriptor, Unopened};
+pub use error::{Error, OpError, Rejected};
 pub use gates::Waiter;
 pub use interest::{Direction, Interest};
 #[cfg(feature = "alloc")]
@@ -169,6 +177,7 @@ pub use reactor::{Callback, Context, Handler, HandlerId, LendReactor, Reactor, R
 pub use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 pub use rustix::io::Errno;
 pub use source::Source;
+pub use stream::{Reader, Writer};
 pub use time::{Clock, Instant};
 pub use token::Token;
 

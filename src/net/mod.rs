@@ -10,17 +10,18 @@
 //!
 //! Sockets are non-blocking and close-on-exec from the start, are called with `MSG_DONTWAIT`, and never raise `SIGPIPE`.
 
+mod dial;
 mod options;
 mod tcp_listener;
 mod tcp_stream;
-mod unopened;
 
-pub use options::{KeepAlive, ListenOptions};
+pub use crate::descriptor::Unopened;
+pub use dial::Dial;
+pub use options::{ConnectOptions, KeepAlive, ListenOptions};
 pub use rustix::io::{IoSlice, IoSliceMut};
 pub use rustix::net::Shutdown;
 pub use tcp_listener::TcpListener;
 pub use tcp_stream::TcpStream;
-pub use unopened::{Socket, Unopened};
 
 use core::net::SocketAddr;
 

@@ -1,5 +1,6 @@
-//! What can be chosen for a socket: [`ListenOptions`] and [`KeepAlive`].
+//! What can be chosen for a socket: [`ListenOptions`], [`ConnectOptions`] and [`KeepAlive`].
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use rustix::fd::BorrowedFd;
@@ -78,5 +79,29 @@ impl Default for ListenOptions {
             v6_only: Some(false),
             keep_alive: Some(KeepAlive::default()),
         }
+    }
+}
+
+/// How to connect; the defaults are Go's.
+///
+/// ```
+/// use netpoll::net::{ConnectOptions, TcpStream};
+/// let mut options = ConnectOptions::default();
+/// options.local = Some("127.0.0.2:0".parse().unwrap()); // a port of the kernel's choice
+/// let stream = TcpStream::connect_with("127.0.0.1:7777".parse().unwrap(), &options)?;
+/// # Ok::<(), netpoll::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// The address to connect from. Default: the kernel's choice.
+    pub local: Option<SocketAddr>,
+    /// Keep-alive of the connection: four system calls. Default: [`KeepAlive::default`].
+    pub keep_alive: Option<KeepAlive>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> ConnectOptions {
+        ConnectOptions { local: None, keep_alive: Some(KeepAlive::default()) }
     }
 }

@@ -4,19 +4,19 @@ use core::net::SocketAddr;
 use core::task::{Poll, ready};
 use core::time::Duration;
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 
-use super::unopened::Socket;
-use super::{KeepAlive, ListenOptions, TcpStream, Unopened};
+use super::{KeepAlive, ListenOptions, TcpStream};
+use crate::descriptor::{Unopened, descriptor};
 use crate::error::Error;
 use crate::interest::{Direction, Interest};
 use crate::poller::Io;
 use crate::time::Instant;
 use crate::token::Token;
 
-/// A listening TCP socket. Go's `net.TCPListener`.
+/// A listening TCP socket. Go's `net.TCPListener`. Closing it resets the connections in its backlog.
 ///
 /// ```no_run
 /// # use core::task::{Poll, ready};
@@ -55,13 +55,17 @@ pub struct TcpListener {
 /// How many dead connections one call passes over.
 const PASSED_OVER: usize = 32;
 
-impl Socket for TcpListener {
-    // There is no `MSG_DONTWAIT` for accept4(2).
-    const MUST_NOT_BLOCK: bool = true;
-    const INTEREST: Interest = Interest::READ;
+// There is no `MSG_DONTWAIT` for accept4(2).
+descriptor!(TcpListener, interest: Interest::READ, must_not_block: true);
 
-    fn from_token(token: Token) -> TcpListener {
-        TcpListener { token }
+impl Unopened<TcpListener> {
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`], as getsockname(2).
+    pub fn local_addr(&self) -> Result<SocketAddr, Error> {
+        super::local_addr(self.as_fd())
     }
 }
 
@@ -186,19 +190,5 @@ impl TcpListener {
     /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
     pub fn local_addr(&self, io: &mut Io<'_>) -> Result<SocketAddr, Error> {
         super::local_addr(io.fd(self.token)?)
-    }
-
-    /// The token, for [`Io::fd`] and [`Context::give`](crate::Context::give).
-    pub fn token(&self) -> Token {
-        self.token
-    }
-
-    /// Stops listening: gives the descriptor back, and dropping that closes it. Connections in the backlog are reset.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`].
-    pub fn close(&self, io: &mut Io<'_>) -> Result<OwnedFd, Error> {
-        io.close(self.token)
     }
 }

@@ -1,19 +1,18 @@
 //! [`TcpStream`]: connecting, reading, writing.
 
 use core::net::SocketAddr;
-use core::task::{Poll, ready};
+use core::task::Poll;
 use core::time::Duration;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 
-use super::unopened::Socket;
-use super::{KeepAlive, Unopened};
+use super::{ConnectOptions, KeepAlive};
+use crate::descriptor::{Unopened, deadlines, descriptor, reader, writer};
 use crate::error::Error;
 use crate::interest::{Direction, Interest};
 use crate::poller::Io;
-use crate::time::Instant;
 use crate::token::Token;
 
 /// A TCP connection. Go's `net.TCPConn`.
@@ -43,13 +42,29 @@ pub struct TcpStream {
     token: Token,
 }
 
-impl Socket for TcpStream {
-    const MUST_NOT_BLOCK: bool = false;
-    // Urgent data stops a read short of what is there: without it in the interest, a short read would prove nothing.
-    const INTEREST: Interest = Interest::READ.union(Interest::WRITE).union(Interest::PRIORITY);
+// Urgent data stops a read short of what is there: without it in the interest, a short read would prove nothing.
+descriptor!(TcpStream, interest: Interest::READ.union(Interest::WRITE).union(Interest::PRIORITY), must_not_block: false);
+reader!(TcpStream);
+writer!(TcpStream);
+deadlines!(TcpStream);
 
-    fn from_token(token: Token) -> TcpStream {
-        TcpStream { token }
+impl Unopened<TcpStream> {
+    /// The socket's own address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`], as getsockname(2).
+    pub fn local_addr(&self) -> Result<SocketAddr, Error> {
+        super::local_addr(self.as_fd())
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`], as getpeername(2): `ENOTCONN` while it is connecting.
+    pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
+        super::peer_addr(self.as_fd())
     }
 }
 
@@ -57,15 +72,31 @@ const RECV: RecvFlags = RecvFlags::DONTWAIT;
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl TcpStream {
-    /// Begins to connect. Open what it gives, then wait with [`poll_connected`](TcpStream::poll_connected); a write deadline limits the
-    /// wait.
+    /// Begins to connect, with Go's options. Open what it gives, then wait with [`poll_connected`](TcpStream::poll_connected); a write
+    /// deadline limits the wait. [`Dial`](super::Dial) does all of it, for several addresses.
     ///
     /// # Errors
     ///
-    /// [`Error::Os`], as socket(2) and connect(2), for what is known at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `EACCES`, `EMFILE`. A refusal comes later, also on the same
-    /// machine (measured on Linux).
+    /// [`Error::Os`], as socket(2) and connect(2), for what is known at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `EACCES`, `EMFILE`. A refusal
+    /// comes later, also on the same machine (measured on Linux).
     pub fn connect(addr: SocketAddr) -> Result<Unopened<TcpStream>, Error> {
+        TcpStream::connect_with(addr, &ConnectOptions::default())
+    }
+
+    /// Begins to connect.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](TcpStream::connect), and bind(2): `EADDRINUSE`, `EADDRNOTAVAIL`; `EINVAL` or `EAFNOSUPPORT` when the local address is
+    /// of another family.
+    pub fn connect_with(addr: SocketAddr, options: &ConnectOptions) -> Result<Unopened<TcpStream>, Error> {
         let fd = super::tcp_socket(addr)?;
+        if options.keep_alive.is_some() {
+            KeepAlive::apply(options.keep_alive, fd.as_fd())?;
+        }
+        if let Some(local) = options.local {
+            rustix::net::bind(&fd, &local)?;
+        }
         match rustix::net::connect(&fd, &addr) {
             Ok(()) => Ok(Unopened::new(fd)),
             // An interrupted connect goes on by itself, like one that takes its time.
@@ -165,23 +196,6 @@ impl TcpStream {
         io.poll_io(self.token, Direction::Write, |fd| rustix::net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), SEND))
     }
 
-    /// Writes all of `buf` from `*sent` on, and keeps `*sent` up to date: after `Pending`, and after an error, it says how much went out,
-    /// and the same call goes on from there.
-    ///
-    /// Start with 0. Only the owner can write to a stream, so nothing comes in between.
-    ///
-    /// # Errors
-    ///
-    /// As [`write`](TcpStream::write). After [`Error::TimedOut`] set the deadline anew and call again: nothing is lost or sent twice.
-    pub fn write_all(&self, io: &mut Io<'_>, buf: &[u8], sent: &mut usize) -> Poll<Result<(), Error>> {
-        loop {
-            match buf.get(*sent..) {
-                Some(rest) if !rest.is_empty() => *sent += ready!(self.write(io, rest))?,
-                _ => return Poll::Ready(Ok(())),
-            }
-        }
-    }
-
     /// Closes one direction or both while the descriptor stays open (shutdown(2)). After `Shutdown::Write` the peer reads what is under
     /// way, then the end of the stream.
     ///
@@ -249,80 +263,6 @@ impl TcpStream {
     /// [`Error::Os`] with `ENOTCONN` when there is none (yet, or any more), [`Error::Closed`], [`Error::NotOwner`].
     pub fn peer_addr(&self, io: &mut Io<'_>) -> Result<SocketAddr, Error> {
         super::peer_addr(io.fd(self.token)?)
-    }
-
-    /// Sets or clears the moment after which reads answer [`Error::TimedOut`]: absolute, sticky. Go's `SetReadDeadline`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`].
-    #[inline]
-    pub fn set_read_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
-        io.set_deadline(self.token, Direction::Read, at)
-    }
-
-    /// Sets or clears the moment after which writes, and the wait for the connection, answer [`Error::TimedOut`]. Go's `SetWriteDeadline`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`].
-    #[inline]
-    pub fn set_write_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
-        io.set_deadline(self.token, Direction::Write, at)
-    }
-
-    /// Sets or clears both deadlines. Go's `SetDeadline`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`].
-    pub fn set_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
-        self.set_read_deadline(io, at)?;
-        self.set_write_deadline(io, at)
-    }
-
-    /// As [`set_read_deadline`](TcpStream::set_read_deadline), from now, by a fresh look at the clock.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`].
-    pub fn set_read_timeout(&self, io: &mut Io<'_>, after: Option<Duration>) -> Result<(), Error> {
-        io.set_timeout(self.token, Direction::Read, after)
-    }
-
-    /// As [`set_write_deadline`](TcpStream::set_write_deadline), from now, by a fresh look at the clock.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`].
-    pub fn set_write_timeout(&self, io: &mut Io<'_>, after: Option<Duration>) -> Result<(), Error> {
-        io.set_timeout(self.token, Direction::Write, after)
-    }
-
-    /// As [`set_deadline`](TcpStream::set_deadline), from now, by a fresh look at the clock.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`].
-    pub fn set_timeout(&self, io: &mut Io<'_>, after: Option<Duration>) -> Result<(), Error> {
-        self.set_read_timeout(io, after)?;
-        self.set_write_timeout(io, after)
-    }
-
-    /// The token, for [`Io::poll_io`], [`Io::fd`] and [`Context::give`](crate::Context::give).
-    pub fn token(&self) -> Token {
-        self.token
-    }
-
-    /// Closes the connection now rather than at the handler's end: gives the descriptor back, and dropping that closes it.
-    ///
-    /// The kernel goes on sending what was written. If data that nobody read is left, the peer sees a reset.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`].
-    pub fn close(&self, io: &mut Io<'_>) -> Result<OwnedFd, Error> {
-        io.close(self.token)
     }
 
     fn option(&self, io: &mut Io<'_>, set: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>) -> Result<(), Error> {

@@ -155,7 +155,7 @@ impl<H: Handler> fmt::Debug for Context<'_, H> {
     }
 }
 
-impl<H: Handler> Context<'_, H> {
+impl<'a, H: Handler> Context<'a, H> {
     #[inline]
     fn index(&self) -> u32 {
         self.io.waiter().get()
@@ -170,6 +170,21 @@ impl<H: Handler> Context<'_, H> {
     #[inline]
     pub fn shared(&mut self) -> &mut H::Shared {
         self.shared
+    }
+
+    /// Both at once: the poller in this handler's name, and the shared state; for operations on buffers that lie there.
+    ///
+    /// ```
+    /// # use core::task::Poll;
+    /// # use netpoll::{Context, Error, Handler, net::TcpStream};
+    /// # fn f<H: Handler<Shared = [u8; 64]>>(stream: &TcpStream, cx: &mut Context<'_, H>) -> Poll<Result<usize, Error>> {
+    /// let (io, buf) = cx.split();
+    /// stream.read(io, buf)
+    /// # }
+    /// ```
+    #[inline]
+    pub fn split(&mut self) -> (&mut Io<'a>, &mut H::Shared) {
+        (&mut self.io, self.shared)
     }
 
     /// Adds a handler; it is run in the next round.

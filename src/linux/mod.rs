@@ -1,0 +1,1 @@
+//! Descriptors that only Linux has: time, children, files and devices as things to wait for.

@@ -1,0 +1,1 @@
+//! Descriptors other than sockets that every Unix has: pipes, terminals.

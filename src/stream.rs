@@ -1,0 +1,75 @@
+//! [`Reader`] and [`Writer`]: what streams of bytes have in common.
+
+use core::task::{Poll, ready};
+
+use crate::error::Error;
+use crate::poller::Io;
+
+/// What can be read from as a stream of bytes: Go's `io.Reader`.
+///
+/// ```
+/// # use core::task::{Poll, ready};
+/// use netpoll::{Error, Io, Reader};
+///
+/// /// Reads a big-endian number; `filled` starts with 0, and remembers how much has arrived.
+/// fn read_u32(io: &mut Io<'_>, stream: &impl Reader, bytes: &mut [u8; 4], filled: &mut usize) -> Poll<Result<u32, Error>> {
+///     ready!(stream.read_exact(io, bytes, filled))?;
+///     *filled = 0;
+///     Poll::Ready(Ok(u32::from_be_bytes(*bytes)))
+/// }
+/// ```
+pub trait Reader {
+    /// Reads what is there, at most `buf.len()` bytes; 0 is the end of the stream, unless `buf` is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] by the read deadline, [`Error::Os`] with what the kernel says, [`Error::Closed`], [`Error::NotOwner`].
+    fn read(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<usize, Error>>;
+
+    /// Reads until `buf` is full from `*filled` on, and keeps `*filled` up to date: after `Pending`, and after an error, it says how much has
+    /// arrived, and the same call goes on from there. Go's `io.ReadFull`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Reader::read); [`Error::UnexpectedEof`] when the stream ends before, also if `*filled` is still 0.
+    fn read_exact(&self, io: &mut Io<'_>, buf: &mut [u8], filled: &mut usize) -> Poll<Result<(), Error>> {
+        loop {
+            match buf.get_mut(*filled..) {
+                Some(rest) if !rest.is_empty() => match ready!(self.read(io, rest))? {
+                    0 => return Poll::Ready(Err(Error::UnexpectedEof)),
+                    n => *filled += n,
+                },
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// What can be written to as a stream of bytes: Go's `io.Writer`.
+pub trait Writer {
+    /// Writes as much as the kernel takes, and says how much.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] with what the kernel says, [`Error::Closed`], [`Error::NotOwner`].
+    fn write(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>>;
+
+    /// Writes all of `buf` from `*sent` on, and keeps `*sent` up to date: after `Pending`, and after an error, it says how much went out, and
+    /// the same call goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Writer::write); [`Error::UnexpectedEof`] when nothing is taken and no error said why, as Go has it.
+    #[inline]
+    fn write_all(&self, io: &mut Io<'_>, buf: &[u8], sent: &mut usize) -> Poll<Result<(), Error>> {
+        loop {
+            match buf.get(*sent..) {
+                Some(rest) if !rest.is_empty() => match ready!(self.write(io, rest))? {
+                    0 => return Poll::Ready(Err(Error::UnexpectedEof)),
+                    n => *sent += n,
+                },
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
