@@ -1,5 +1,8 @@
 //! Conformance: half-closes, hang-ups, resets and errors.
 
+#[cfg(target_os = "linux")]
+#[path = "util/network.rs"]
+mod network;
 mod util;
 
 use netpoll::net::{TcpStream as Stream, Unopened};
@@ -409,28 +412,14 @@ fn inotify_overflow() {
     poller.expect_nobody();
 }
 
-/// A network of the process's own, with a loopback interface; `None` where that is not allowed.
 #[cfg(target_os = "linux")]
 fn own_network(test: &str) -> Option<()> {
-    // SAFETY: no descriptor is unshared.
-    let unshared = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) };
-    unshared.map_err(|errno| skip(test, format_args!("no network of its own: {errno}"))).ok()
+    network::own_network(|reason| skip(test, reason))
 }
 
 #[cfg(target_os = "linux")]
 fn ip(test: &str, arguments: &str) -> Option<()> {
-    match std::process::Command::new("ip").args(arguments.split(' ')).output() {
-        Ok(output) if output.status.success() => Some(()),
-        Ok(output) => {
-            let reason = String::from_utf8_lossy(&output.stderr);
-            skip(test, format_args!("ip {arguments}: {}", reason.trim()));
-            None
-        }
-        Err(error) => {
-            skip(test, format_args!("ip: {error}"));
-            None
-        }
-    }
+    network::ip(|reason| skip(test, reason), arguments)
 }
 
 /// Case 94, G58: the overrun is one error, after which there is more to read; no spin.

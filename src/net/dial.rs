@@ -15,8 +15,8 @@ use crate::time::Instant;
 /// The least time that an address gets while there is as much: Go's `saneMinimum`.
 const SANE_MINIMUM: Duration = Duration::from_secs(2);
 
-/// How often a connection to itself is tried again, as in Go.
-const SELF_CONNECTS: u8 = 2;
+/// How often an unlucky choice of the local port is tried again, as in Go.
+const RETRIES: u8 = 2;
 
 /// Connects to the first of up to `N` addresses that answers, one after another, within a time. Go's `net.Dialer`.
 ///
@@ -83,7 +83,7 @@ struct Attempts {
     deadline: Option<Instant>,
     /// Index of the address whose turn it is.
     next: usize,
-    self_connects: u8,
+    retries: u8,
     first_error: Option<OpError>,
 }
 
@@ -147,7 +147,7 @@ impl<const N: usize> Dial<N> {
                         Limit::Within(timeout) => Some(io.read_clock() + timeout),
                         Limit::Until(at) => Some(at),
                     };
-                    self.state = State::Next(Attempts { deadline, next: 0, self_connects: 0, first_error: None });
+                    self.state = State::Next(Attempts { deadline, next: 0, retries: 0, first_error: None });
                 }
                 State::Next(attempts) => {
                     let Some(&addr) = self.addrs.get(attempts.next) else {
@@ -156,28 +156,25 @@ impl<const N: usize> Dial<N> {
                     self.state = match self.attempt(io, addr, &attempts) {
                         Ok(stream) => State::Connecting { stream, addr, attempts },
                         Err(Error::Full) => return Poll::Ready(Err(OpError::new("dial", addr, Error::Full))),
+                        Err(Error::Os(Errno::ADDRNOTAVAIL)) if self.may_retry(&attempts) => State::Next(attempts.again()),
                         Err(error) => State::Next(attempts.failed(addr, error)),
                     };
                 }
                 State::Connecting { stream, addr, attempts } => {
-                    let Poll::Ready(connected) = stream.poll_connected(io) else {
-                        self.state = State::Connecting { stream, addr, attempts };
-                        return Poll::Pending;
-                    };
-                    let connected = connected.and_then(|()| self.leads_elsewhere(io, &stream));
-                    self.state =
-                        State::Next(match connected.and_then(|elsewhere| stream.set_write_deadline(io, None).map(|()| elsewhere)) {
-                            Ok(true) => {
-                                self.state = State::Begin;
-                                return Poll::Ready(Ok(stream));
-                            }
-                            Ok(false) if attempts.self_connects < SELF_CONNECTS => {
-                                Attempts { self_connects: attempts.self_connects + 1, ..attempts }
-                            }
+                    let attempts = match stream.poll_connected(io) {
+                        Poll::Pending => {
+                            self.state = State::Connecting { stream, addr, attempts };
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(connected) => match connected.and_then(|()| self.leads_elsewhere(io, &stream)) {
+                            Ok(true) => return Poll::Ready(Ok(stream)),
+                            Ok(false) if self.may_retry(&attempts) => attempts.again(),
                             Ok(false) => attempts.failed(addr, Errno::CONNREFUSED.into()),
                             Err(error) => attempts.failed(addr, error),
-                        });
+                        },
+                    };
                     drop(stream.close(io));
+                    self.state = State::Next(attempts);
                 }
             }
         }
@@ -193,7 +190,7 @@ impl<const N: usize> Dial<N> {
     /// Begins to connect to one address.
     fn attempt(&self, io: &mut Io<'_>, addr: SocketAddr, attempts: &Attempts) -> Result<TcpStream, Error> {
         let deadline = match attempts.deadline {
-            Some(deadline) => Some(partial_deadline(io.now(), deadline, self.addrs.len() - attempts.next).ok_or(Error::TimedOut)?),
+            Some(deadline) => Some(partial_deadline(io.read_clock(), deadline, self.addrs.len() - attempts.next).ok_or(Error::TimedOut)?),
             None => None,
         };
         let stream = TcpStream::connect_with(addr, &self.options)?.open(io)?;
@@ -201,10 +198,21 @@ impl<const N: usize> Dial<N> {
         Ok(stream)
     }
 
-    /// Whether it is not a connection to itself, as far as that was not asked for.
+    /// Whether another local port may help: the kernel's choice led to itself, or, says Go, it spuriously found none.
+    fn may_retry(&self, attempts: &Attempts) -> bool {
+        attempts.retries < RETRIES && self.options.local.is_none_or(|local| local.port() == 0)
+    }
+
+    /// Whether it is not a connection to itself, as far as that was not asked for. Makes it ready for use, or for its end.
     fn leads_elsewhere(&self, io: &mut Io<'_>, stream: &TcpStream) -> Result<bool, Error> {
         let local = stream.local_addr(io)?;
-        Ok(local != stream.peer_addr(io)? || self.options.local == Some(local))
+        let elsewhere = local != stream.peer_addr(io)? || self.options.local == Some(local);
+        match elsewhere {
+            true => stream.set_write_deadline(io, None)?,
+            // Without a reset the port would be taken for a minute.
+            false => stream.set_reset_on_close(io, true)?,
+        }
+        Ok(elsewhere)
     }
 }
 
@@ -213,9 +221,13 @@ impl Attempts {
         self.first_error.unwrap_or(OpError::new("dial", SocketAddr::from(([0; 4], 0)), Errno::DESTADDRREQ))
     }
 
+    fn again(self) -> Attempts {
+        Attempts { retries: self.retries + 1, ..self }
+    }
+
     fn failed(self, addr: SocketAddr, error: Error) -> Attempts {
         let first_error = self.first_error.or(Some(OpError::new("dial", addr, error)));
-        Attempts { next: self.next + 1, self_connects: 0, first_error, ..self }
+        Attempts { next: self.next + 1, retries: 0, first_error, ..self }
     }
 }
 
@@ -227,4 +239,28 @@ fn partial_deadline(now: Instant, deadline: Instant, addrs: usize) -> Option<Ins
     }
     let share = left / u32::try_from(addrs).unwrap_or(u32::MAX).max(1);
     Some(now + share.max(SANE_MINIMUM).min(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Go's TestDialerPartialDeadline.
+    #[test]
+    fn the_time_is_shared_as_in_go() {
+        let second = Duration::from_secs(1);
+        let now = Instant::from_nanos(1_000_000_000_000);
+        let share = |left, addrs| partial_deadline(now, now + left, addrs).map(|at| at - now);
+        assert_eq!(share(12 * second, 1), Some(12 * second));
+        assert_eq!(share(12 * second, 2), Some(6 * second));
+        assert_eq!(share(12 * second, 3), Some(4 * second));
+        // At least two seconds,
+        assert_eq!(share(12 * second, 999), Some(2 * second));
+        assert_eq!(share(12 * second, usize::MAX), Some(2 * second));
+        // as long as there are as many.
+        assert_eq!(share(second, 999), Some(second));
+        assert_eq!(share(Duration::from_nanos(1), 2), Some(Duration::from_nanos(1)));
+        assert_eq!(share(Duration::ZERO, 1), None);
+        assert_eq!(partial_deadline(now + second, now, 1), None);
+    }
 }
