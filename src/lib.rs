@@ -45,7 +45,8 @@
 //!
 //! From the roof to the ground; each layer knows only those below it.
 //!
-//! * [`Reactor`], [`Handler`], [`Context`]: handlers, their timers, notifications and the ready list. For programs.
+//! * [`Reactor`], [`Handler`], [`Context`]: handlers, their timers, notifications and the ready list;
+//!   [`Outbox`]: what one handler writes for many. For programs.
 //! * [`net`]: sockets with Go's manners. They need no reactor: a runtime uses them on its own poller.
 //! * [`os`]: pipes and terminals; [`linux`]: what only Linux has: timers, children, files, devices as descriptors.
 //! * [`Descriptor`], [`Unopened`]: what these have in common, and [`Reader`], [`Writer`]: streams of bytes.
@@ -173,7 +174,7 @@ pub use poller::BoxedPollerStorage;
 pub use poller::{Io, LendPoller, Polled, Poller, PollerStorage, Stats, Timeout};
 #[cfg(feature = "alloc")]
 pub use reactor::BoxedReactorStorage;
-pub use reactor::{Callback, Context, Handler, HandlerId, LendReactor, Reactor, ReactorStorage};
+pub use reactor::{Callback, Context, Handler, HandlerId, LendReactor, Outbox, Reactor, ReactorStorage};
 pub use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 pub use rustix::io::Errno;
 pub use source::Source;

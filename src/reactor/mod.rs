@@ -2,6 +2,7 @@
 
 mod context;
 mod handler;
+mod outbox;
 mod ready;
 mod storage;
 
@@ -12,6 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 
 pub use context::Context;
 pub use handler::{Callback, Handler};
+pub use outbox::Outbox;
 pub use ready::HandlerId;
 #[cfg(feature = "alloc")]
 pub use storage::BoxedReactorStorage;
