@@ -105,6 +105,35 @@ fn options(choose: impl FnOnce(&mut ListenOptions)) -> ListenOptions {
     options
 }
 
+// The seeds: clients are connected before they are accepted, as many as the backlog holds (Linux: one more); the next one hangs.
+#[test]
+fn backlog_holds_as_many_as_was_asked() {
+    let listener = TcpListener::bind_with(LOCAL, &options(|options| options.backlog = 3)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut storage = PollerStorage::<5>::new();
+    let mut poller = Poller::new(&mut storage).unwrap();
+    let dial = |poller: &mut Poller<'_>| TcpStream::connect(address).unwrap().open(&mut poller.io(ME)).unwrap();
+    for _ in 0..4 {
+        let stream = dial(&mut poller);
+        assert_eq!(block(&mut poller, |io| stream.poll_connected(io)), Ok(()));
+    }
+    let stream = dial(&mut poller);
+    stream.set_write_timeout(&mut poller.io(ME), Some(Duration::from_millis(50))).unwrap();
+    assert_eq!(block(&mut poller, |io| stream.poll_connected(io)), Err(Error::TimedOut));
+}
+
+// Without a choice the kernel's limit is the backlog, which is Go's: `/proc/sys/net/core/somaxconn`.
+#[test]
+fn backlog_is_somaxconn() {
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let listener = TcpListener::bind(LOCAL).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    // Of a listener, ss(8) shows the backlog as what could be sent.
+    let ss = Command::new("ss").args(["-Hltn", "sport", "=", &port]).output().expect("ss, of iproute2");
+    let line = String::from_utf8(ss.stdout).unwrap();
+    assert_eq!(line.split_whitespace().nth(2), Some(somaxconn.trim()), "{line}");
+}
+
 // Options of a listener are what the kernel has: reuse of the port, of the address, the kind of IPv6, keep-alive or none.
 #[test]
 fn listen_options() {
@@ -678,6 +707,69 @@ fn small_buffers(a: &impl netpoll::AsFd, b: &impl netpoll::AsFd) {
     }
 }
 
+// Go's `io.ReadFull`: waits until all is there, and stops in the middle of what is more.
+#[test]
+fn read_exact_reads_all_of_it() {
+    with_stream(|poller, stream, mut peer, probe| {
+        let (mut buf, mut filled) = ([0; 5], 0);
+        assert!(stream.read_exact(&mut poller.io(ME), &mut buf, &mut filled).is_pending());
+        for (part, so_far) in [(b"he".as_slice(), 2), (b"l", 3)] {
+            peer.write_all(part).unwrap();
+            probe.wait_readable();
+            poller.poll(PATIENCE, |_| ()).unwrap();
+            assert!(stream.read_exact(&mut poller.io(ME), &mut buf, &mut filled).is_pending());
+            assert_eq!(filled, so_far);
+        }
+        peer.write_all(b"lo, world").unwrap();
+        assert_eq!(block(poller, |io| stream.read_exact(io, &mut buf, &mut filled)), Ok(()));
+        assert_eq!((&buf, filled), (b"hello", 5));
+        // Full already: not a byte more is taken.
+        assert_eq!(stream.read_exact(&mut poller.io(ME), &mut buf, &mut filled), Poll::Ready(Ok(())));
+        assert_eq!(block(poller, |io| stream.read(io, &mut [0; 64])), Ok(7));
+    });
+}
+
+// An early end says how much had arrived; an end before the first byte is told apart by that.
+#[test]
+fn read_exact_says_how_much_came_before_the_end() {
+    for sent in [b"hel".as_slice(), b""] {
+        with_stream(|poller, stream, mut peer, _| {
+            peer.write_all(sent).unwrap();
+            drop(peer);
+            let (mut buf, mut filled) = ([0; 5], 0);
+            for _ in 0..2 {
+                let error = block(poller, |io| stream.read_exact(io, &mut buf, &mut filled)).unwrap_err();
+                assert_eq!((error.to_string().as_str(), filled), ("unexpected EOF", sent.len()));
+            }
+            assert_eq!(&buf[..filled], sent);
+        });
+    }
+}
+
+// A time-out, or a reset, in the middle keeps what has arrived; after a time-out it goes on from there.
+#[test]
+fn read_exact_resumes_after_a_timeout() {
+    with_stream(|poller, stream, mut peer, probe| {
+        let (mut buf, mut filled) = ([0; 5], 0);
+        peer.write_all(b"hel").unwrap();
+        probe.wait_readable();
+        stream.set_read_timeout(&mut poller.io(ME), Some(Duration::from_millis(5))).unwrap();
+        assert_eq!(block(poller, |io| stream.read_exact(io, &mut buf, &mut filled)), Err(Error::TimedOut));
+        peer.write_all(b"lo").unwrap();
+        assert_eq!(block(poller, |io| stream.read_exact(io, &mut buf, &mut filled)), Err(Error::TimedOut));
+        stream.set_read_deadline(&mut poller.io(ME), None).unwrap();
+        assert_eq!(block(poller, |io| stream.read_exact(io, &mut buf, &mut filled)), Ok(()));
+        assert_eq!(&buf, b"hello");
+        filled = 0;
+        peer.write_all(b"ab").unwrap();
+        probe.wait_readable();
+        assert!(stream.read_exact(&mut poller.io(ME), &mut buf, &mut filled).is_pending());
+        reset(peer);
+        let answer = block(poller, |io| stream.read_exact(io, &mut buf, &mut filled));
+        assert_eq!((answer, &buf[..filled]), (Err(Error::Os(Errno::CONNRESET)), b"ab".as_slice()));
+    });
+}
+
 // A write fills the kernel's buffers, waits, and goes on when the peer has read; nothing in between is lost.
 #[test]
 fn write_fills_waits_and_goes_on() {
@@ -884,6 +976,88 @@ fn epipe_never_sigpipe() {
         assert_eq!(rustix::net::send(&fd, b"x", SendFlags::empty()), Err(Errno::PIPE));
         assert!(raised.load(Ordering::SeqCst), "the test would not have noticed");
     });
+}
+
+// The seeds: the peer is killed while a write waits. `sent` says how much had gone out, which the peer may or may not have read.
+#[test]
+fn write_all_says_how_much_went_out_before_the_peer_was_gone() {
+    with_poller(|poller| {
+        let (peer, ours) = pair();
+        small_buffers(&peer, &ours);
+        let stream = ours.open(&mut poller.io(ME)).unwrap();
+        let (data, mut sent) = (vec![7; 1 << 20], 0);
+        assert!(stream.write_all(&mut poller.io(ME), &data, &mut sent).is_pending());
+        let before = sent;
+        assert!(0 < before && before < data.len());
+        drop(peer); // with unread data: a reset
+        let error = block(poller, |io| stream.write_all(io, &data, &mut sent)).unwrap_err();
+        assert!(matches!(error, Error::Os(Errno::PIPE | Errno::CONNRESET)), "{error}");
+        assert!(before <= sent && sent < data.len());
+        let fallen = sent;
+        assert_eq!(block(poller, |io| stream.write_all(io, &data, &mut sent)), Err(Error::Os(Errno::PIPE)));
+        assert_eq!(sent, fallen);
+    });
+}
+
+// Both ends close at once, each with the other's data unread or read: each sees the end or a reset, and nobody hangs.
+#[test]
+fn both_ends_close_at_once() {
+    for unread in [false, true] {
+        with_stream(|poller, stream, mut peer, probe| {
+            if unread {
+                peer.write_all(b"never read").unwrap();
+                probe.wait_readable();
+            }
+            assert_eq!(stream.write(&mut poller.io(ME), b"bye"), Poll::Ready(Ok(3)));
+            stream.shutdown(&mut poller.io(ME), Shutdown::Write).unwrap();
+            peer.shutdown(std::net::Shutdown::Write).unwrap();
+            probe.wait(PollFlags::HUP);
+            let (mut read, mut received) = (Vec::new(), Vec::new());
+            peer.read_to_end(&mut received).unwrap();
+            assert_eq!(received, b"bye");
+            let mut buf = [0; 64];
+            while let n @ 1.. = block(poller, |io| stream.read(io, &mut buf)).unwrap() {
+                read.extend_from_slice(&buf[..n]);
+            }
+            assert_eq!(read, if unread { b"never read".as_slice() } else { b"" });
+            drop(stream.close(&mut poller.io(ME)).unwrap());
+        });
+    }
+}
+
+// The seeds: a write is whole also when it takes many turns: with a budget of one operation, two handlers' lines never mix on their
+// own streams, and each gets its turn.
+#[test]
+fn write_all_is_whole_across_budgets() {
+    const LENGTH: usize = 300_000;
+    let mut storage = ReactorStorage::<Script, 2, 2>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap().with_budget(std::num::NonZeroU8::MIN);
+    let mut readers = Vec::new();
+    let order = Log::new();
+    for name in [b'a', b'b'] {
+        let (peer, ours) = pair();
+        small_buffers(&peer, &ours);
+        let order = order.clone();
+        reactor
+            .spawn_with(ours, |stream| {
+                let (data, mut sent) = (vec![name; LENGTH], 0);
+                script(move |cx| {
+                    order.push(name);
+                    stream.write_all(cx, &data, &mut sent)
+                })
+            })
+            .unwrap();
+        readers.push(std::thread::spawn(move || {
+            let mut received = Vec::new();
+            let mut peer = peer;
+            peer.read_to_end(&mut received).unwrap();
+            received.len() == LENGTH && received.iter().all(|&byte| byte == name)
+        }));
+    }
+    reactor.run(&mut ()).unwrap();
+    assert!(readers.into_iter().all(|reader| reader.join().unwrap()));
+    let runs = order.take();
+    assert!(runs.iter().filter(|&&name| name == b'a').count() > 2 && runs.iter().filter(|&&name| name == b'b').count() > 2);
 }
 
 // Linger 0: closing resets the connection, which the peer sees; without it the peer reads what was sent, then the end.
