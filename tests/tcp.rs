@@ -105,6 +105,40 @@ fn options(choose: impl FnOnce(&mut ListenOptions)) -> ListenOptions {
     options
 }
 
+// One reactor per core: listeners that share a port share its clients, and each client is one's only.
+#[test]
+fn reuse_port_spreads_clients_over_reactors() {
+    const CLIENTS: usize = 64;
+    let shared = options(|options| options.reuse_port = true);
+    let first = TcpListener::bind_with(LOCAL, &shared).unwrap();
+    let address = first.local_addr().unwrap();
+    let second = TcpListener::bind_with(address, &shared).unwrap();
+    let accepted = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let reactors = [first, second].map(|listener| {
+            let accepted = &accepted;
+            scope.spawn(move || {
+                with_poller(|poller| {
+                    let listener = listener.open(&mut poller.io(ME)).unwrap();
+                    let (mut own, end) = (0, StdInstant::now() + PATIENCE);
+                    while accepted.load(Ordering::SeqCst) < CLIENTS {
+                        assert!(StdInstant::now() < end, "{own} here");
+                        while listener.accept(&mut poller.io(ME)).map(Result::unwrap).is_ready() {
+                            own += 1;
+                            accepted.fetch_add(1, Ordering::SeqCst);
+                        }
+                        poller.poll(Duration::from_millis(10), |_| ()).unwrap();
+                    }
+                    own
+                })
+            })
+        });
+        let _clients: Vec<_> = (0..CLIENTS).map(|_| std_connect(address)).collect();
+        let shares = reactors.map(|reactor| reactor.join().unwrap());
+        assert!(shares.iter().sum::<usize>() == CLIENTS && shares.iter().all(|&share| share > 0), "{shares:?}");
+    });
+}
+
 // The seeds: clients are connected before they are accepted, as many as the backlog holds (Linux: one more); the next one hangs.
 #[test]
 fn backlog_holds_as_many_as_was_asked() {
@@ -1079,6 +1113,36 @@ fn linger_zero_resets() {
         let mut got = Vec::new();
         peer.read_to_end(&mut got).unwrap();
         assert_eq!(got, b"kept");
+    });
+}
+
+// Closing with data that nobody read resets the connection: the peer must not take it for received.
+#[test]
+fn closing_with_unread_data_resets() {
+    with_stream(|poller, stream, mut peer, probe| {
+        peer.write_all(b"never read").unwrap();
+        probe.wait_readable();
+        drop(probe);
+        drop(stream.close(&mut poller.io(ME)).unwrap());
+        assert_eq!(peer.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+// The seeds ask whether a read that timed out sends a reset: it does not. The connection goes on both ways, without an edge in between.
+#[test]
+fn a_timeout_harms_nothing() {
+    with_stream(|poller, stream, mut peer, probe| {
+        stream.set_timeout(&mut poller.io(ME), Some(Duration::from_millis(1))).unwrap();
+        assert_eq!(block(poller, |io| stream.read(io, &mut [0; 8])), Err(Error::TimedOut));
+        assert_eq!(block(poller, |io| stream.write(io, b"x")), Err(Error::TimedOut));
+        peer.write_all(b"ping").unwrap();
+        probe.wait_readable();
+        stream.set_deadline(&mut poller.io(ME), None).unwrap();
+        let mut buf = [0; 8];
+        assert_eq!(block(poller, |io| stream.read(io, &mut buf)), Ok(4));
+        assert_eq!(block(poller, |io| stream.write(io, b"pong")), Ok(4));
+        peer.read_exact(&mut buf[..4]).unwrap();
+        assert_eq!(&buf[..4], b"pong");
     });
 }
 
