@@ -125,6 +125,7 @@
 //! | a wake | one `write`, unless one is pending |
 //! | listening | `socket`, `setsockopt`, `bind`, `listen`; `accept4` for each connection |
 //! | connecting | `socket`, `connect`; then `getsockopt`, `getpeername` |
+//! | a UDP socket is made | `socket`, `setsockopt`, `bind`, `connect` |
 //! | reading, writing | one `recvfrom` or `sendto` (vectored: `recvmsg`, `sendmsg`) for each operation whose gate is ready |
 //! | addresses and options | `getsockname`, `getpeername`, `getsockopt`, `setsockopt`, `shutdown` |
 //!

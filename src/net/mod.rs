@@ -1,4 +1,4 @@
-//! Sockets with the manners of Go's package `net`: [`TcpListener`] and [`TcpStream`].
+//! Sockets with the manners of Go's package `net`: [`TcpListener`], [`TcpStream`] and [`UdpSocket`].
 //!
 //! Every operation takes the [`Io`](crate::Io) of whoever owns the socket, which a handler's [`Context`](crate::Context) is by itself,
 //! and answers `Pending` where Go would block. What Go returns as `(n, err)` comes apart: a `read` or `write` that moved anything answers
@@ -11,17 +11,21 @@
 //! Sockets are non-blocking and close-on-exec from the start, are called with `MSG_DONTWAIT`, and never raise `SIGPIPE`.
 
 mod dial;
+mod multicast;
 mod options;
 mod tcp_listener;
 mod tcp_stream;
+mod udp_socket;
 
 pub use crate::descriptor::Unopened;
 pub use dial::Dial;
-pub use options::{ConnectOptions, KeepAlive, ListenOptions};
+pub use multicast::{Multicast, MulticastInterface};
+pub use options::{ConnectOptions, KeepAlive, ListenOptions, UdpOptions};
 pub use rustix::io::{IoSlice, IoSliceMut};
 pub use rustix::net::Shutdown;
 pub use tcp_listener::TcpListener;
 pub use tcp_stream::TcpStream;
+pub use udp_socket::{Received, UdpSocket};
 
 use core::net::SocketAddr;
 
@@ -33,8 +37,12 @@ use crate::error::Error;
 
 /// A TCP socket of the address's family.
 fn tcp_socket(addr: SocketAddr) -> Result<OwnedFd, Errno> {
+    socket(addr, SocketType::STREAM)
+}
+
+fn socket(addr: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
     let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+    rustix::net::socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
 }
 
 fn ip(addr: SocketAddrAny) -> Result<SocketAddr, Error> {

@@ -1,4 +1,4 @@
-//! What can be chosen for a socket: [`ListenOptions`], [`ConnectOptions`] and [`KeepAlive`].
+//! What can be chosen for a socket: [`ListenOptions`], [`ConnectOptions`], [`KeepAlive`] and [`UdpOptions`].
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -103,5 +103,39 @@ pub struct ConnectOptions {
 impl Default for ConnectOptions {
     fn default() -> ConnectOptions {
         ConnectOptions { local: None, keep_alive: Some(KeepAlive::default()) }
+    }
+}
+
+/// What can be chosen for a UDP socket before it has an address; the defaults are Go's.
+///
+/// ```
+/// use netpoll::net::{UdpOptions, UdpSocket};
+/// let mut options = UdpOptions::default();
+/// options.reuse_address = true; // others on this machine listen to the same group
+/// let socket = UdpSocket::bind_with("0.0.0.0:5353".parse().unwrap(), &options);
+/// # drop(socket);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct UdpOptions {
+    /// Share the address with other sockets that ask for it too (`SO_REUSEADDR`). Default: no.
+    ///
+    /// For multicast and broadcast, which each of them gets; Go's `ListenMulticastUDP` sets it. A datagram to one machine only goes to one
+    /// of them, on Linux to the one that was bound last: any program that asks for it can take the port over. On the BSDs multicast needs
+    /// [`reuse_port`](UdpOptions::reuse_port) instead.
+    pub reuse_address: bool,
+    /// Let several sockets of one user have the address, among which the kernel spreads the peers (`SO_REUSEPORT`, Linux 3.9): one reactor
+    /// per core. Default: no.
+    pub reuse_port: bool,
+    /// Whether an IPv6 socket is for IPv6 only; `None` for the system's choice (`/proc/sys/net/ipv6/bindv6only`). Default: `Some(false)`,
+    /// both: IPv4 peers then look like `::ffff:192.0.2.1`.
+    pub v6_only: Option<bool>,
+    /// Allow sending to broadcast addresses (`SO_BROADCAST`), which is `EACCES` otherwise. Default: yes, as Go does for every UDP socket.
+    pub broadcast: bool,
+}
+
+impl Default for UdpOptions {
+    fn default() -> UdpOptions {
+        UdpOptions { reuse_address: false, reuse_port: false, v6_only: Some(false), broadcast: true }
     }
 }

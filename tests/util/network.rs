@@ -14,14 +14,23 @@ pub fn own_network(skip: impl Fn(&dyn Display)) -> Option<()> {
 
 /// Runs ip(8); `None`, said by `skip`, when it fails.
 pub fn ip(skip: impl Fn(&dyn Display), arguments: &str) -> Option<()> {
-    match Command::new("ip").args(arguments.split(' ')).output() {
+    configure(skip, "ip", arguments)
+}
+
+/// As [`ip`], by tc(8): queueing disciplines.
+pub fn tc(skip: impl Fn(&dyn Display), arguments: &str) -> Option<()> {
+    configure(skip, "tc", arguments)
+}
+
+fn configure(skip: impl Fn(&dyn Display), program: &str, arguments: &str) -> Option<()> {
+    match Command::new(program).args(arguments.split(' ')).output() {
         Ok(output) if output.status.success() => Some(()),
         Ok(output) => {
-            skip(&format_args!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim()));
+            skip(&format_args!("{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim()));
             None
         }
         Err(error) => {
-            skip(&format_args!("ip: {error}"));
+            skip(&format_args!("{program}: {error}"));
             None
         }
     }
