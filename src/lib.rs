@@ -49,6 +49,7 @@
 //!   [`Outbox`]: what one handler writes for many. For programs.
 //! * [`net`]: sockets with Go's manners. They need no reactor: a runtime uses them on its own poller.
 //! * [`os`]: pipes and terminals; [`linux`]: what only Linux has: timers, children, files, devices as descriptors.
+//! * [`frame`]: messages cut out of streams of bytes, in fixed buffers.
 //! * [`Descriptor`], [`Unopened`]: what these have in common, and [`Reader`], [`Writer`]: streams of bytes.
 //! * [`Poller`] and [`Io`]: Go's contract: `open`, `close`, `poll`, deadlines; and [`poll_io`](Io::poll_io), by which any descriptor and
 //!   any system call become pollable. For authors of runtimes, and of new kinds of descriptors.
@@ -146,6 +147,7 @@ mod breaker;
 pub mod deadline;
 mod descriptor;
 mod error;
+pub mod frame;
 mod gates;
 mod interest;
 #[cfg(any(target_os = "linux", target_os = "android"))]
