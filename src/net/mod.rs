@@ -9,6 +9,8 @@
 //! earlier there is `close`.
 //!
 //! Sockets are non-blocking and close-on-exec from the start, are called with `MSG_DONTWAIT`, and never raise `SIGPIPE`.
+//!
+#![doc = include_str!("manners.md")]
 
 mod dial;
 mod multicast;
