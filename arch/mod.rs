@@ -14,11 +14,16 @@
 //!   [`Readiness`](crate::readiness::Readiness) to `each`; says how many there were. `EINTR` is returned. Go's `netpoll`.
 //! * `AsFd` for `Selector`: readable while an event waits, so that a foreign loop can wait on it.
 //! * `monotonic()`, `boottime()`: the clocks. `pipe()`: a non-blocking close-on-exec pipe, read end first.
+//!
+//! Beside it, `pidfd`: what of [`linux`](crate::linux) is not the same on Linux and Android.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use epoll::{Selector, boottime, monotonic, pipe};
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod pidfd;
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("netpoll has no back-end for this operating system: see the platform table in its README");

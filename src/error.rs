@@ -61,7 +61,7 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-/// What `strerror` says, in the spelling that Go prints, for the errors that sockets, serial lines and epoll give.
+/// What `strerror` says, in the spelling that Go prints, for the errors that sockets, serial lines, children, timers and epoll give.
 fn message(errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::ACCESS => "permission denied",
@@ -71,6 +71,9 @@ fn message(errno: Errno) -> Option<&'static str> {
         Errno::AGAIN => "resource temporarily unavailable",
         Errno::ALREADY => "operation already in progress",
         Errno::BADF => "bad file descriptor",
+        Errno::BADMSG => "bad message",
+        Errno::CANCELED => "operation canceled",
+        Errno::CHILD => "no child processes",
         Errno::CONNABORTED => "software caused connection abort",
         Errno::CONNREFUSED => "connection refused",
         Errno::CONNRESET => "connection reset by peer",
@@ -91,13 +94,17 @@ fn message(errno: Errno) -> Option<&'static str> {
         Errno::NOENT => "no such file or directory",
         Errno::NOMEM => "cannot allocate memory",
         Errno::NOSPC => "no space left on device",
+        Errno::NOSYS => "function not implemented",
+        Errno::NOTDIR => "not a directory",
         Errno::NOTTY => "inappropriate ioctl for device",
         Errno::NOTCONN => "transport endpoint is not connected",
         Errno::NOTSOCK => "socket operation on non-socket",
         Errno::NXIO => "no such device or address",
-        Errno::PROTO => "protocol error",
+        Errno::OVERFLOW => "value too large for defined data type",
         Errno::PERM => "operation not permitted",
         Errno::PIPE => "broken pipe",
+        Errno::PROTO => "protocol error",
+        Errno::SRCH => "no such process",
         Errno::TIMEDOUT => "connection timed out",
         _ => return None,
     })

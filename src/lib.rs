@@ -115,7 +115,7 @@
 //! # System calls
 //!
 //! All that the crate makes on Linux, by what makes them. But for that one `prctl` nothing newer than the floor is called, and nothing is
-//! probed.
+//! probed; only a [`ChildExit`](linux::ChildExit) needs 5.4, and says so where there is less.
 //!
 //! | when | calls |
 //! |---|---|
@@ -129,6 +129,11 @@
 //! | a UDP socket is made | `socket`, `setsockopt`, `bind`, `connect` |
 //! | reading, writing | one `recvfrom` or `sendto` (vectored: `recvmsg`, `sendmsg`) for each operation whose gate is ready |
 //! | addresses and options | `getsockname`, `getpeername`, `getsockopt`, `setsockopt`, `shutdown` |
+//! | a child ([`linux`]) | `pidfd_open`; `waitid` to look; `pidfd_send_signal` |
+//! | a timer | `timerfd_create`, `timerfd_settime` and `timerfd_gettime` (on 32-bit machines those with `64`, and the old ones where these are not known); `read` |
+//! | a counter | `eventfd2`; `read`, `write` |
+//! | files | `inotify_init1`, `inotify_add_watch`, `inotify_rm_watch`; `read` |
+//! | devices, links | `socket`, `setsockopt`, `bind`; `recvfrom`, `sendto` |
 //!
 //! Deadlines, timers, notifications and waits make none.
 
