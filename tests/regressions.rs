@@ -316,6 +316,25 @@ fn failing_spawn_with_occupies_its_place() {
     assert!(reactor.spawn(idle()).is_ok(), "{} handlers", reactor.len());
 }
 
+// What cannot be waited for is `NotPollable` in every build, although it also blocks; the check for what blocks comes second.
+#[test]
+fn blocking_file_is_not_pollable_in_release_builds_only() {
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = Poller::new(&mut storage).unwrap();
+    let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+    let rejected = poller.io(ME).open(file.into(), Interest::READ).unwrap_err();
+    assert_eq!(rejected.error, Error::NotPollable);
+    assert_eq!(poller.io(ME).open(not_pollable(), Interest::default()).unwrap_err().error, Error::NotPollable);
+    if cfg!(debug_assertions) {
+        let (blocking, _write_end) = rustix::pipe::pipe().unwrap();
+        let rejected = poller.io(ME).open(blocking, Interest::READ).unwrap_err();
+        assert_eq!(rejected.error, Error::Os(Errno::INVAL));
+        // Nothing of it is left.
+        assert_eq!((poller.descriptors(), poller.poll(Timeout::Now, |_| unreachable!()).unwrap().waiters), (0, 0));
+    }
+    poller.io(ME).open(pipe().0, Interest::READ).unwrap();
+}
+
 // When an acceptor is given a client there is room for it, whatever failed in the same run.
 #[test]
 fn failing_spawn_with_makes_accept_drop_a_client() {

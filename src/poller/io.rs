@@ -116,10 +116,13 @@ impl<'a> Io<'a> {
     /// `ENOMEM` when the kernel's limits are reached, `EINVAL` for [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that
     /// would wait for itself, and, where debug assertions are on, for a descriptor that is no socket and would block.
     pub fn open(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
-        if cfg!(debug_assertions) && would_block(&fd, interest) {
-            return Err(Rejected::new(fd, Errno::INVAL));
+        let blocks = cfg!(debug_assertions) && would_block(&fd, interest);
+        let token = self.open_nonblocking(fd, interest)?;
+        // The kernel goes first: what it cannot wait for is nothing that anybody makes non-blocking.
+        match blocks.then(|| self.close_at(token.index())).flatten() {
+            Some(fd) => Err(Rejected::new(fd, Errno::INVAL)),
+            None => Ok(token),
         }
-        self.open_nonblocking(fd, interest)
     }
 
     pub(crate) fn open_nonblocking(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
