@@ -32,21 +32,27 @@ pub trait Descriptor: sealed::Sealed + Sized {
     fn from_token(token: Token) -> Self;
 }
 
-/// Implements [`Descriptor`] for a `struct` with the field `token`, and what all of them offer.
+/// Implements [`Descriptor`] for a `struct` with the field `token`, and what all of them offer. A generic one names its parameter behind
+/// `where`, and behind the rest the field that marks it.
 macro_rules! descriptor {
-    ($kind:ty, interest: $interest:expr, must_not_block: $must_not_block:expr) => {
-        impl $crate::descriptor::sealed::Sealed for $kind {}
+    (
+        $kind:ty $(where $param:ident: $bound:path)?,
+        interest: $interest:expr,
+        must_not_block: $must_not_block:expr
+        $(, $mark:ident: $value:expr)?
+    ) => {
+        impl $(<$param: $bound>)? $crate::descriptor::sealed::Sealed for $kind {}
 
-        impl $crate::descriptor::Descriptor for $kind {
+        impl $(<$param: $bound>)? $crate::descriptor::Descriptor for $kind {
             const INTEREST: $crate::Interest = $interest;
             const MUST_NOT_BLOCK: bool = $must_not_block;
 
             fn from_token(token: $crate::Token) -> Self {
-                Self { token }
+                Self { token $(, $mark: $value)? }
             }
         }
 
-        impl $kind {
+        impl $(<$param: $bound>)? $kind {
             /// The token, for [`Io::poll_io`](crate::Io::poll_io), [`Io::fd`](crate::Io::fd) and [`Context::give`](crate::Context::give).
             pub fn token(&self) -> $crate::Token {
                 self.token

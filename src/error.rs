@@ -86,6 +86,7 @@ fn message(errno: Errno) -> Option<&'static str> {
         Errno::IO => "input/output error",
         Errno::MFILE => "too many open files",
         Errno::MSGSIZE => "message too long",
+        Errno::NAMETOOLONG => "file name too long",
         Errno::NETDOWN => "network is down",
         Errno::NETUNREACH => "network is unreachable",
         Errno::NFILE => "too many open files in system",
@@ -104,8 +105,10 @@ fn message(errno: Errno) -> Option<&'static str> {
         Errno::PERM => "operation not permitted",
         Errno::PIPE => "broken pipe",
         Errno::PROTO => "protocol error",
+        Errno::PROTOTYPE => "protocol wrong type for socket",
         Errno::SRCH => "no such process",
         Errno::TIMEDOUT => "connection timed out",
+        Errno::TOOMANYREFS => "too many references: cannot splice",
         _ => return None,
     })
 }

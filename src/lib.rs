@@ -127,8 +127,9 @@
 //! | listening | `socket`, `setsockopt`, `bind`, `listen`; `accept4` for each connection |
 //! | connecting | `socket`, `connect`; then `getsockopt`, `getpeername` |
 //! | a UDP socket is made | `socket`, `setsockopt`, `bind`, `connect` |
-//! | reading, writing | one `recvfrom` or `sendto` (vectored: `recvmsg`, `sendmsg`) for each operation whose gate is ready |
-//! | addresses and options | `getsockname`, `getpeername`, `getsockopt`, `setsockopt`, `shutdown` |
+//! | a Unix socket is made | `socket`, `bind`, `listen`, `connect`; `socketpair` for two. [`unlink_stale`](net::unlink_stale): `newfstatat` (`statx` on 32 bits), `socket`, `connect`, `close`, `unlinkat` |
+//! | reading, writing | one `recvfrom` or `sendto` (vectored, or with descriptors: `recvmsg`, `sendmsg`) for each operation whose gate is ready |
+//! | addresses, options, credentials | `getsockname`, `getpeername`, `getsockopt`, `setsockopt`, `shutdown` |
 //! | a child ([`linux`]) | `pidfd_open`; `waitid` to look; `pidfd_send_signal` |
 //! | a timer | `timerfd_create`, `timerfd_settime` and `timerfd_gettime` (on 32-bit machines those with `64`, and the old ones where these are not known); `read` |
 //! | a counter | `eventfd2`; `read`, `write` |

@@ -1,4 +1,5 @@
-//! Sockets with the manners of Go's package `net`: [`TcpListener`], [`TcpStream`] and [`UdpSocket`].
+//! Sockets with the manners of Go's package `net`: [`TcpListener`], [`TcpStream`] and [`UdpSocket`]; [`UnixListener`], [`UnixStream`],
+//! [`UnixSeqpacket`] and [`UnixDatagram`]; and [`Dial`].
 //!
 //! Every operation takes the [`Io`](crate::Io) of whoever owns the socket, which a handler's [`Context`](crate::Context) is by itself,
 //! and answers `Pending` where Go would block. What Go returns as `(n, err)` comes apart: a `read` or `write` that moved anything answers
@@ -10,32 +11,65 @@
 //!
 //! Sockets are non-blocking and close-on-exec from the start, are called with `MSG_DONTWAIT`, and never raise `SIGPIPE`.
 //!
+//! # Addresses of Unix sockets
+//!
+//! A path, on Linux also an abstract name, which has no file and ends with its socket; or none:
+//!
+//! ```
+//! use netpoll::Errno;
+//! use netpoll::net::SocketAddrUnix;
+//! assert_eq!(SocketAddrUnix::new("/run/gateway.sock")?.path_bytes(), Some(&b"/run/gateway.sock"[..]));
+//! assert_eq!(SocketAddrUnix::new_abstract_name(b"gateway")?.abstract_name(), Some(&b"gateway"[..]));
+//! assert!(SocketAddrUnix::new_unnamed().is_unnamed());
+//! assert_eq!(SocketAddrUnix::new("/".repeat(109)), Err(Errno::NAMETOOLONG));
+//! # Ok::<(), Errno>(())
+//! ```
+//!
+//! A socket whose path has all of Linux's 108 bytes works, but looks unnamed to who asks for its address: there is no room for the NUL.
+//!
 #![doc = include_str!("manners.md")]
 
+mod accept;
+mod byte_stream;
 mod dial;
 mod multicast;
 mod options;
 mod tcp_listener;
 mod tcp_stream;
 mod udp_socket;
+mod unix_datagram;
+mod unix_fds;
+mod unix_listener;
+mod unix_seqpacket;
+mod unix_socket;
+mod unix_stream;
 
 pub use crate::descriptor::Unopened;
 pub use dial::Dial;
 pub use multicast::{Multicast, MulticastInterface};
 pub use options::{ConnectOptions, KeepAlive, ListenOptions, UdpOptions};
 pub use rustix::io::{IoSlice, IoSliceMut};
-pub use rustix::net::Shutdown;
+pub use rustix::net::{Shutdown, SocketAddrUnix};
 pub use tcp_listener::TcpListener;
 pub use tcp_stream::TcpStream;
 pub use udp_socket::{Received, UdpSocket};
+pub use unix_datagram::UnixDatagram;
+pub use unix_fds::UnixReceived;
+pub use unix_listener::{UnixConnection, UnixListenOptions, UnixListener};
+pub use unix_seqpacket::UnixSeqpacket;
+pub use unix_socket::{PeerCredentials, unlink_stale};
+pub use unix_stream::UnixStream;
 
 use core::net::SocketAddr;
 
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType};
 
 use crate::error::Error;
+
+const RECV: RecvFlags = RecvFlags::DONTWAIT;
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// A TCP socket of the address's family.
 fn tcp_socket(addr: SocketAddr) -> Result<OwnedFd, Errno> {

@@ -5,10 +5,11 @@ use core::task::Poll;
 use core::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::io::{Errno, IoSlice, IoSliceMut};
-use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
+use rustix::io::Errno;
+use rustix::net::{Shutdown, sockopt};
 
-use super::{ConnectOptions, KeepAlive};
+use super::byte_stream::byte_stream;
+use super::{ConnectOptions, KeepAlive, RECV, SEND};
 use crate::descriptor::{Unopened, deadlines, descriptor, reader, writer};
 use crate::error::Error;
 use crate::interest::{Direction, Interest};
@@ -47,6 +48,7 @@ descriptor!(TcpStream, interest: Interest::READ.union(Interest::WRITE).union(Int
 reader!(TcpStream);
 writer!(TcpStream);
 deadlines!(TcpStream);
+byte_stream!(TcpStream);
 
 impl Unopened<TcpStream> {
     /// The socket's own address.
@@ -67,9 +69,6 @@ impl Unopened<TcpStream> {
         super::peer_addr(self.as_fd())
     }
 }
-
-const RECV: RecvFlags = RecvFlags::DONTWAIT;
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl TcpStream {
     /// Begins to connect, with Go's options. Open what it gives, then wait with [`poll_connected`](TcpStream::poll_connected); a write
@@ -146,29 +145,6 @@ impl TcpStream {
         })
     }
 
-    /// As [`read`](TcpStream::read), and leaves the data where it is (`MSG_PEEK`).
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](TcpStream::read).
-    pub fn peek(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
-        if buf.is_empty() {
-            return Poll::Ready(io.fd(self.token).map(|_| 0));
-        }
-        // Not drained by a short answer: the data is still there.
-        io.poll_io(self.token, Direction::Read, |fd| rustix::net::recv(fd, &mut *buf, RECV | RecvFlags::PEEK).map(|(n, _)| n))
-    }
-
-    /// As [`read`](TcpStream::read), into several buffers in turn (recvmsg(2)); 0 also if there is no room in them. At most 1024 of them;
-    /// more are an error of the kernel's (`EMSGSIZE`).
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](TcpStream::read).
-    pub fn read_vectored(&self, io: &mut Io<'_>, bufs: &mut [IoSliceMut<'_>]) -> Poll<Result<usize, Error>> {
-        io.poll_io(self.token, Direction::Read, |fd| Ok(rustix::net::recvmsg(fd, bufs, &mut RecvAncillaryBuffer::default(), RECV)?.bytes))
-    }
-
     /// Writes as much as the kernel takes, and says how much. An empty `buf` answers 0 without a look.
     ///
     /// # Errors
@@ -184,16 +160,6 @@ impl TcpStream {
             let n = rustix::net::send(fd, buf, SEND)?;
             Ok((n, n < buf.len()))
         })
-    }
-
-    /// As [`write`](TcpStream::write), from several buffers in turn (sendmsg(2)). At most 1024 of them; more are an error of the kernel's
-    /// (`EMSGSIZE`).
-    ///
-    /// # Errors
-    ///
-    /// As [`write`](TcpStream::write).
-    pub fn write_vectored(&self, io: &mut Io<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Error>> {
-        io.poll_io(self.token, Direction::Write, |fd| rustix::net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), SEND))
     }
 
     /// Closes one direction or both while the descriptor stays open (shutdown(2)). After `Shutdown::Write` the peer reads what is under

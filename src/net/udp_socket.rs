@@ -5,9 +5,9 @@ use core::task::{Poll, ready};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
-use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketType, sockopt};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SocketAddrAny, SocketType, sockopt};
 
-use super::{Multicast, UdpOptions};
+use super::{Multicast, RECV, SEND, UdpOptions};
 use crate::descriptor::{Unopened, deadlines, descriptor};
 use crate::error::Error;
 use crate::interest::{Direction, Interest};
@@ -81,9 +81,6 @@ pub struct Received {
     /// Who sent it.
     pub from: SocketAddr,
 }
-
-const RECV: RecvFlags = RecvFlags::DONTWAIT;
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl Unopened<UdpSocket> {
     /// The address that it is bound to.
