@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::control::Control;
 use crate::meter::Meter;
-use crate::outbox::Outbox;
+use crate::spool::Spool;
 use core::fmt;
 use core::task::Poll;
 use netpoll::{Context, Error, Handler, HandlerId};
@@ -32,7 +32,7 @@ impl Handler for App {
 }
 
 pub struct Shared {
-    pub outbox: Outbox,
+    pub spool: Spool,
     /// No more readings: what is left is delivered, and then the program ends.
     pub closing: bool,
     pub handlers: Handlers,
@@ -50,12 +50,12 @@ pub struct Handlers {
 
 impl Shared {
     pub const fn new() -> Shared {
-        Shared { outbox: Outbox::new(), closing: false, handlers: Handlers { meter: None, broker: None }, counters: Counters::ZERO }
+        Shared { spool: Spool::new(), closing: false, handlers: Handlers { meter: None, broker: None }, counters: Counters::ZERO }
     }
 
     /// Nothing is left to do.
     pub fn is_done(&self) -> bool {
-        self.closing && self.outbox.is_empty()
+        self.closing && self.spool.is_empty()
     }
 }
 

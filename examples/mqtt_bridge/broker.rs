@@ -1,4 +1,4 @@
-//! The way to the broker: connects, publishes what is in the outbox, and does so again when the connection breaks.
+//! The way to the broker: connects, publishes what is in the spool, and does so again when the connection breaks.
 //!
 //! ```text
 //!   Dialling ──connected──> Greeting ──CONNACK──> Serving ──nothing left──> Leaving ──> Ended
@@ -100,7 +100,7 @@ impl Broker {
         cx.set_timer_after(self.settings.keep_alive);
         self.ping_due = false;
         self.complaint = None;
-        let again = cx.shared().outbox.begin();
+        let again = cx.shared().spool.begin();
         cx.shared().counters.connections += 1;
         let session = if session_present { "session resumed" } else { "new session" };
         report(format_args!("connected to {}: {session}, {again} to publish again", self.settings.broker));
@@ -134,8 +134,8 @@ impl Broker {
                 continue;
             }
             let shared = cx.shared();
-            let held = if shared.outbox.has_room() { None } else { shared.handlers.meter };
-            let Some(message) = shared.outbox.next() else { return Poll::Ready(Ok(())) };
+            let held = if shared.spool.has_room() { None } else { shared.handlers.meter };
+            let Some(message) = shared.spool.next() else { return Poll::Ready(Ok(())) };
             *if message.dup { &mut shared.counters.repeated } else { &mut shared.counters.published } += 1;
             if let Some(meter) = held {
                 let _ = cx.notify(meter);
@@ -148,7 +148,7 @@ impl Broker {
     fn listen(&mut self, cx: &mut Cx<'_>) -> Poll<Result<(), Reason>> {
         let connection = self.connection.as_mut().ok_or(Error::Closed)?;
         match ready!(connection.receive(cx))? {
-            Answer::Puback(id) if cx.shared().outbox.acknowledge(id) => {
+            Answer::Puback(id) if cx.shared().spool.acknowledge(id) => {
                 self.backoff.reset();
                 cx.shared().counters.acknowledged += 1;
             }
@@ -193,7 +193,6 @@ impl Broker {
             let what = if was_up { "disconnected from" } else { "no connection to" };
             report(format_args!("{what} {}: {reason}; trying again", self.settings.broker));
         }
-        let _ = cx.poll_notified(); // of what was before
         cx.set_timer_after(self.backoff.fail());
         State::Down
     }

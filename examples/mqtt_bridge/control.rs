@@ -1,6 +1,6 @@
 //! Signals: a thread waits for them, remembers them and wakes the reactor; a handler does what they ask for.
 
-use crate::app::{Cx, Shared};
+use crate::app::{Cx, Shared, report};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Poll, ready};
 use core::time::Duration;
@@ -59,6 +59,7 @@ impl Control {
         let Some(meter) = cx.shared().handlers.meter.take() else { return cx.stop() }; // asked twice: at once
         let _ = cx.end(meter); // after its last reading it is gone already
         cx.shared().closing = true;
+        report(format_args!("ending; {} readings are not acknowledged yet", cx.shared().spool.len()));
         cx.notify_all();
         cx.set_timer_after(self.grace);
     }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Three handlers in one reactor (`app`): the simulated `meter`, a timer; the `broker`, which keeps a `connection`; and `control`, which
-//! sees to signals. They share an `outbox`: a bounded queue and the window of what is not acknowledged. `packet` knows MQTT, `backoff` when
+//! sees to signals. They share a `spool`: a bounded queue and the window of what is not acknowledged. `packet` knows MQTT, `backoff` when
 //! to try again, `reason` why. Nothing is allocated after the start, and the memory of everything is known when the program is linked.
 //!
 //! What is promised: every reading that was taken reaches the broker at least once, in the order of the numbers, as long as this program
@@ -22,9 +22,9 @@ mod broker;
 mod connection;
 mod control;
 mod meter;
-mod outbox;
 mod packet;
 mod reason;
+mod spool;
 
 use app::{App, Handlers, Shared, report};
 use backoff::Backoff;
@@ -37,8 +37,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use meter::Meter;
 use netpoll::{Clock, Error, Reactor, ReactorStorage};
-use outbox::QUEUE_MAX;
 use packet::{Identity, NAME_MAX, Name, TOPIC_MAX, Topic};
+use spool::QUEUE_MAX;
 use static_cell::ConstStaticCell;
 use std::io::{Write, stderr, stdout};
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ struct Arguments {
     interval: u64,
 
     /// How many readings to take before the program ends; without it, until it is told to
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     readings: Option<u64>,
 
     /// How many readings may wait to be published; beyond that the meter waits
@@ -139,7 +139,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
 
     let storage = STORAGE.try_take().ok_or("started twice")?;
     let shared = SHARED.try_take().ok_or("started twice")?;
-    shared.outbox.set_capacity(arguments.queue.into());
+    shared.spool.set_capacity(arguments.queue.into());
     let mut reactor = Reactor::new(storage).map_err(because("no reactor"))?;
     control::watch_signals(reactor.breaker()).map_err(because("no signals"))?;
     let meter = Meter::new(interval, arguments.readings);
@@ -152,7 +152,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
     } else {
         let _ = writeln!(stdout(), "{}", shared.counters);
     }
-    match shared.outbox.len() {
+    match shared.spool.len() {
         0 => Ok(()),
         left => Err(format!("{left} readings were not acknowledged")),
     }

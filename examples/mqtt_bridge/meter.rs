@@ -4,7 +4,7 @@
 //! None is dropped, and a number that is missing at the subscriber was lost on the way.
 
 use crate::app::Cx;
-use crate::outbox::Reading;
+use crate::spool::Reading;
 use core::task::{Poll, ready};
 use core::time::Duration;
 use netpoll::{Error, Instant};
@@ -33,14 +33,13 @@ impl Meter {
                 ready!(cx.poll_timer());
                 self.due = true;
             }
-            if !cx.shared().outbox.has_room() {
+            if !cx.shared().spool.has_room() {
                 ready!(self.hold(cx));
                 continue;
             }
             self.read(cx);
         }
-        cx.shared().closing = true;
-        notify_broker(cx);
+        cx.shared().closing = true; // the broker's handler, notified of the last reading, sees it
         Poll::Ready(Ok(()))
     }
 
@@ -54,7 +53,7 @@ impl Meter {
     fn read(&mut self, cx: &mut Cx<'_>) {
         self.held = false;
         let reading = Reading { seq: self.next_seq, power_w: power(self.next_seq) };
-        if cx.shared().outbox.put(reading).is_err() {
+        if cx.shared().spool.put(reading).is_err() {
             return; // there is room
         }
         cx.shared().counters.readings += 1;
@@ -66,13 +65,9 @@ impl Meter {
         self.due = false;
         self.next_at = Some(at);
         cx.set_timer(Some(at));
-        notify_broker(cx);
-    }
-}
-
-fn notify_broker(cx: &mut Cx<'_>) {
-    if let Some(broker) = cx.shared().handlers.broker {
-        let _ = cx.notify(broker);
+        if let Some(broker) = cx.shared().handlers.broker {
+            let _ = cx.notify(broker);
+        }
     }
 }
 

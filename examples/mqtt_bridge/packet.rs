@@ -4,7 +4,7 @@
 //! packet ends, which kinds a client may be sent and how long they are. Its decoder indexes past the end of short packets, so it is given
 //! nothing but whole packets of the right length.
 
-use crate::outbox::{Message, Reading};
+use crate::spool::{Message, Reading};
 use core::fmt::{self, Write};
 use core::num::NonZeroU16;
 use core::time::Duration;

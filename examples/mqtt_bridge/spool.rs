@@ -6,6 +6,7 @@
 //! ```
 //!
 //! When the queue is full the meter waits. Nothing is ever dropped here: a reading leaves when the broker has acknowledged it.
+//! (`netpoll::Outbox` forgets a message when it is written, which is too early for QoS 1.)
 
 use core::num::NonZeroU16;
 use heapless::Deque;
@@ -33,7 +34,7 @@ pub struct Message {
     pub dup: bool,
 }
 
-pub struct Outbox {
+pub struct Spool {
     queue: Deque<Reading, QUEUE_MAX>,
     capacity: usize,
     window: Deque<InFlight, WINDOW>,
@@ -53,10 +54,10 @@ enum State {
     Acknowledged,
 }
 
-impl Outbox {
+impl Spool {
     /// Without any room. All zeros, so that a static one takes no space in the program's file.
-    pub const fn new() -> Outbox {
-        Outbox { queue: Deque::new(), capacity: 0, window: Deque::new(), last_id: 0 }
+    pub const fn new() -> Spool {
+        Spool { queue: Deque::new(), capacity: 0, window: Deque::new(), last_id: 0 }
     }
 
     /// Lets the queue hold `readings`, at most [`QUEUE_MAX`].
@@ -68,7 +69,7 @@ impl Outbox {
         self.queue.len() < self.capacity
     }
 
-    /// Queues a reading, or gives it back if there is no [room](Outbox::has_room).
+    /// Queues a reading, or gives it back if there is no [room](Spool::has_room).
     pub fn put(&mut self, reading: Reading) -> Result<(), Reading> {
         if self.has_room() { self.queue.push_back(reading) } else { Err(reading) }
     }
@@ -128,14 +129,14 @@ mod tests {
         Reading { seq, power_w: 1 }
     }
 
-    /// An outbox with `readings` in its queue.
-    fn outbox(readings: u64) -> Outbox {
-        let mut outbox = Outbox::new();
-        outbox.set_capacity(QUEUE_MAX);
+    /// A spool with `readings` in its queue.
+    fn spool(readings: u64) -> Spool {
+        let mut spool = Spool::new();
+        spool.set_capacity(QUEUE_MAX);
         for seq in 1..=readings {
-            outbox.put(reading(seq)).unwrap();
+            spool.put(reading(seq)).unwrap();
         }
-        outbox
+        spool
     }
 
     fn id(id: u16) -> NonZeroU16 {
@@ -143,85 +144,85 @@ mod tests {
     }
 
     /// What can be sent now: number, identifier, DUP.
-    fn sendable(outbox: &mut Outbox) -> std::vec::Vec<(u64, u16, bool)> {
-        core::iter::from_fn(|| outbox.next()).map(|message| (message.reading.seq, message.id.get(), message.dup)).collect()
+    fn sendable(spool: &mut Spool) -> std::vec::Vec<(u64, u16, bool)> {
+        core::iter::from_fn(|| spool.next()).map(|message| (message.reading.seq, message.id.get(), message.dup)).collect()
     }
 
     #[test]
     fn a_full_queue_gives_the_reading_back() {
-        let mut outbox = Outbox::new();
-        outbox.set_capacity(2);
-        assert_eq!([outbox.put(reading(1)), outbox.put(reading(2))], [Ok(()), Ok(())]);
-        assert!(!outbox.has_room());
-        assert_eq!(outbox.put(reading(3)), Err(reading(3)));
-        outbox.next().unwrap();
-        assert_eq!(outbox.put(reading(3)), Ok(()));
-        assert_eq!(outbox.len(), 3);
+        let mut spool = Spool::new();
+        spool.set_capacity(2);
+        assert_eq!([spool.put(reading(1)), spool.put(reading(2))], [Ok(()), Ok(())]);
+        assert!(!spool.has_room());
+        assert_eq!(spool.put(reading(3)), Err(reading(3)));
+        spool.next().unwrap();
+        assert_eq!(spool.put(reading(3)), Ok(()));
+        assert_eq!(spool.len(), 3);
     }
 
     #[test]
     fn the_queue_holds_all_that_there_is_memory_for() {
-        let mut outbox = Outbox::new();
-        outbox.set_capacity(usize::MAX);
-        assert!((0..QUEUE_MAX as u64).all(|seq| outbox.put(reading(seq)).is_ok()));
-        assert!(!outbox.has_room());
+        let mut spool = Spool::new();
+        spool.set_capacity(usize::MAX);
+        assert!((0..QUEUE_MAX as u64).all(|seq| spool.put(reading(seq)).is_ok()));
+        assert!(!spool.has_room());
     }
 
     #[test]
     fn the_window_is_bounded_and_opens_with_each_acknowledgement() {
-        let mut outbox = outbox(WINDOW as u64 + 2);
-        assert_eq!(sendable(&mut outbox).len(), WINDOW);
-        assert!(outbox.acknowledge(id(1)));
-        assert_eq!(sendable(&mut outbox), [(WINDOW as u64 + 1, WINDOW as u16 + 1, false)]);
+        let mut spool = spool(WINDOW as u64 + 2);
+        assert_eq!(sendable(&mut spool).len(), WINDOW);
+        assert!(spool.acknowledge(id(1)));
+        assert_eq!(sendable(&mut spool), [(WINDOW as u64 + 1, WINDOW as u16 + 1, false)]);
     }
 
     #[test]
     fn a_new_connection_sends_what_is_unacknowledged_again_in_order_and_then_goes_on() {
-        let mut outbox = outbox(5);
+        let mut spool = spool(5);
         for _ in 0..4 {
-            outbox.next();
+            spool.next();
         }
-        assert!(outbox.acknowledge(id(2)) && outbox.acknowledge(id(1)));
-        assert_eq!(outbox.begin(), 2);
-        assert_eq!(sendable(&mut outbox), [(3, 3, true), (4, 4, true), (5, 5, false)]);
-        assert_eq!(outbox.begin(), 3);
-        assert_eq!(sendable(&mut outbox), [(3, 3, true), (4, 4, true), (5, 5, true)]);
+        assert!(spool.acknowledge(id(2)) && spool.acknowledge(id(1)));
+        assert_eq!(spool.begin(), 2);
+        assert_eq!(sendable(&mut spool), [(3, 3, true), (4, 4, true), (5, 5, false)]);
+        assert_eq!(spool.begin(), 3);
+        assert_eq!(sendable(&mut spool), [(3, 3, true), (4, 4, true), (5, 5, true)]);
     }
 
     #[test]
     fn acknowledged_before_an_earlier_one_is_not_sent_again() {
-        let mut outbox = outbox(3);
-        sendable(&mut outbox);
-        assert!(outbox.acknowledge(id(2)));
-        assert_eq!((outbox.len(), outbox.begin()), (2, 2));
-        assert_eq!(sendable(&mut outbox), [(1, 1, true), (3, 3, true)]);
-        assert!(outbox.acknowledge(id(1)) && outbox.acknowledge(id(3)));
-        assert!(outbox.is_empty());
+        let mut spool = spool(3);
+        sendable(&mut spool);
+        assert!(spool.acknowledge(id(2)));
+        assert_eq!((spool.len(), spool.begin()), (2, 2));
+        assert_eq!(sendable(&mut spool), [(1, 1, true), (3, 3, true)]);
+        assert!(spool.acknowledge(id(1)) && spool.acknowledge(id(3)));
+        assert!(spool.is_empty());
     }
 
     #[test]
     fn acknowledgement_of_what_was_not_sent_counts_for_nothing() {
-        let mut outbox = outbox(2);
-        assert!(!outbox.acknowledge(id(1)));
-        outbox.next();
-        assert!(!outbox.acknowledge(id(2)));
-        outbox.begin();
-        assert!(!outbox.acknowledge(id(1)), "not yet on this connection");
-        outbox.next();
-        assert!(outbox.acknowledge(id(1)));
-        assert!(!outbox.acknowledge(id(1)), "twice");
-        assert_eq!(outbox.len(), 1);
+        let mut spool = spool(2);
+        assert!(!spool.acknowledge(id(1)));
+        spool.next();
+        assert!(!spool.acknowledge(id(2)));
+        spool.begin();
+        assert!(!spool.acknowledge(id(1)), "not yet on this connection");
+        spool.next();
+        assert!(spool.acknowledge(id(1)));
+        assert!(!spool.acknowledge(id(1)), "twice");
+        assert_eq!(spool.len(), 1);
     }
 
     #[test]
     fn identifiers_wrap_around_without_zero() {
-        let mut outbox = outbox(0);
+        let mut spool = spool(0);
         for seq in 1..=70_000 {
-            outbox.put(reading(seq)).unwrap();
-            let message = outbox.next().unwrap();
+            spool.put(reading(seq)).unwrap();
+            let message = spool.next().unwrap();
             assert_eq!(u64::from(message.id.get()), (seq - 1) % 65_535 + 1);
-            assert!(outbox.acknowledge(message.id));
+            assert!(spool.acknowledge(message.id));
         }
-        assert!(outbox.is_empty());
+        assert!(spool.is_empty());
     }
 }
