@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 /// Why an operation failed.
 ///
-/// The first six are the poller's own words; everything the kernel said is [`Error::Os`]. Prints as users know it:
+/// Everything the kernel said is [`Error::Os`]; the others are the poller's own words, and the streams' `UnexpectedEof`. Prints as users know it:
 ///
 /// ```
 /// use netpoll::{Errno, Error};
@@ -113,7 +113,8 @@ fn message(errno: Errno) -> Option<&'static str> {
     })
 }
 
-/// An [`Error`] and what was being done to whom: Go's `net.OpError`. Prints as Go does, without the name of the network.
+/// An [`Error`] and what was being done to whom: Go's `net.OpError`. Prints as Go does, without the names of
+/// the network and of the system call.
 ///
 /// `?` turns it into its [`Error`] where that is what a function returns.
 ///

@@ -125,7 +125,7 @@
 //! | the clock is first read | `prctl` with `PR_GET_AUXV`, by which rustix finds the vDSO; where the kernel does not know it, `openat`, `read` and `close` of `/proc/self/auxv` |
 //! | a wake | one `write`, unless one is pending |
 //! | listening | `socket`, `setsockopt`, `bind`, `listen`; `accept4` for each connection |
-//! | connecting | `socket`, `connect`; then `getsockopt`, `getpeername` |
+//! | connecting | `socket`, `setsockopt`, with a local address `bind`, `connect`; then `getsockopt`, `getpeername`, and by `Dial` `getsockname` |
 //! | a UDP socket is made | `socket`, `setsockopt`, `bind`, `connect` |
 //! | a Unix socket is made | `socket`, `bind`, `listen`, `connect`; `socketpair` for two. [`unlink_stale`](net::unlink_stale): `newfstatat` (`statx` on 32 bits), `socket`, `connect`, `close`, `unlinkat` |
 //! | reading, writing | one `recvfrom` or `sendto` (vectored, or with descriptors: `recvmsg`, `sendmsg`) for each operation whose gate is ready |

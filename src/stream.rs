@@ -2,6 +2,8 @@
 
 use core::task::{Poll, ready};
 
+use rustix::io::Errno;
+
 use crate::error::Error;
 use crate::poller::Io;
 
@@ -31,13 +33,15 @@ pub trait Reader {
     ///
     /// # Errors
     ///
-    /// As [`read`](Reader::read); [`Error::UnexpectedEof`] when the stream ends before, also if `*filled` is still 0.
+    /// As [`read`](Reader::read); [`Error::UnexpectedEof`] when the stream ends before, also if `*filled` is still 0; `EINVAL` when
+    /// `read` says that it gave more than was asked for.
     fn read_exact(&self, io: &mut Io<'_>, buf: &mut [u8], filled: &mut usize) -> Poll<Result<(), Error>> {
         loop {
             match buf.get_mut(*filled..) {
                 Some(rest) if !rest.is_empty() => match ready!(self.read(io, rest))? {
                     0 => return Poll::Ready(Err(Error::UnexpectedEof)),
-                    n => *filled += n,
+                    n if n <= rest.len() => *filled += n,
+                    _ => return Poll::Ready(Err(Errno::INVAL.into())),
                 },
                 _ => return Poll::Ready(Ok(())),
             }
@@ -59,14 +63,16 @@ pub trait Writer {
     ///
     /// # Errors
     ///
-    /// As [`write`](Writer::write); [`Error::UnexpectedEof`] when nothing is taken and no error said why, as Go has it.
+    /// As [`write`](Writer::write); [`Error::UnexpectedEof`] when nothing is taken and no error said why, as Go has it; `EINVAL` when `write`
+    /// says that it took more than there was.
     #[inline]
     fn write_all(&self, io: &mut Io<'_>, buf: &[u8], sent: &mut usize) -> Poll<Result<(), Error>> {
         loop {
             match buf.get(*sent..) {
                 Some(rest) if !rest.is_empty() => match ready!(self.write(io, rest))? {
                     0 => return Poll::Ready(Err(Error::UnexpectedEof)),
-                    n => *sent += n,
+                    n if n <= rest.len() => *sent += n,
+                    _ => return Poll::Ready(Err(Errno::INVAL.into())),
                 },
                 _ => return Poll::Ready(Ok(())),
             }

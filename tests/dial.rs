@@ -211,10 +211,12 @@ fn dial_again() {
 fn dial_into_a_full_table() {
     with_poller(|poller| {
         let _holder = TcpListener::bind(LOCAL).unwrap().open(&mut poller.io(ME)).unwrap();
-        let (_listener, addr) = listener();
+        let (listener, addr) = listener();
         let mut dial = Dial::<2>::new(&[addr, addr]).unwrap();
         let Poll::Ready(answer) = dial.poll(&mut poller.io(ME)) else { panic!("it waits") };
         assert_eq!(answer.unwrap_err(), OpError::new("dial", addr, Error::Full));
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     });
 }
 
@@ -264,17 +266,18 @@ fn dial_from_a_local_address() {
     });
 }
 
-// Go's keep-alive is on unless it is turned off.
+// Go's keep-alive and TCP_NODELAY are on unless they are turned off.
 #[test]
 fn dial_options_reach_the_kernel() {
     with_poller(|poller| {
         let (_listener, addr) = listener();
         for keep_alive in [Some(KeepAlive::default()), None] {
             let mut options = ConnectOptions::default();
-            options.keep_alive = keep_alive;
+            (options.keep_alive, options.nodelay) = (keep_alive, keep_alive.is_some());
             let stream = block(poller, &mut Dial::to(addr).with_options(options)).unwrap();
             let fd = stream.close(&mut poller.io(ME)).unwrap();
             assert_eq!(sockopt::socket_keepalive(&fd), Ok(keep_alive.is_some()));
+            assert_eq!(sockopt::tcp_nodelay(&fd), Ok(keep_alive.is_some()));
             let fifteen =
                 sockopt::tcp_keepidle(&fd) == Ok(Duration::from_secs(15)) && sockopt::tcp_keepintvl(&fd) == Ok(Duration::from_secs(15));
             assert_eq!(fifteen, keep_alive.is_some());
@@ -438,6 +441,15 @@ fn dial_timed_out_by_the_kernel() {
     });
 }
 
+/// How many connections were begun in this network.
+fn connects() -> u64 {
+    let snmp = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let mut lines = snmp.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let place = names.split_whitespace().position(|name| name == "ActiveOpens").unwrap();
+    values.split_whitespace().nth(place).unwrap().parse().unwrap()
+}
+
 // A port that nobody listens on, chosen as our own: the connection would lead to itself. Refused, unless both addresses were asked for.
 #[test]
 fn dial_itself() {
@@ -451,7 +463,9 @@ fn dial_itself() {
             sockopt::set_socket_linger(&itself, Some(Duration::ZERO)).unwrap();
             drop(itself);
             with_poller(|poller| {
+                let before = connects();
                 assert_eq!(block(poller, &mut Dial::to(addr)).unwrap_err(), OpError::new("dial", addr, Errno::CONNREFUSED));
+                assert_eq!(connects() - before, 3, "tried again twice");
                 let mut options = ConnectOptions::default();
                 options.local = Some(addr);
                 let stream = block(poller, &mut Dial::to(addr).with_options(options)).unwrap();

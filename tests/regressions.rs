@@ -10,7 +10,7 @@ mod util;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
@@ -18,12 +18,12 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use descriptors::{alone, open_fds, pipe, socket_pair, write};
-use netpoll::net::{KeepAlive, ListenOptions, TcpListener, TcpStream, Unopened};
+use netpoll::net::{Dial, KeepAlive, ListenOptions, TcpListener, TcpStream, UdpSocket, Unopened};
 use netpoll::{
     Clock, Context, Direction, Errno, Error, Handler, HandlerId, Instant, Interest, Io, OwnedFd, Poller, PollerStorage, Reactor,
-    ReactorStorage, Rejected, Source, Stats, Timeout, Token, Waiter,
+    ReactorStorage, Rejected, Source, Stats, Timeout, Token, Waiter, Writer,
 };
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use util::{Answer, DONE, Log, Probe, Script, planned_panic, run_until, script, settle, std_connect, std_listener};
 
@@ -697,4 +697,75 @@ fn forgotten_storage_at_the_limit() {
             drop(Poller::new(&mut storage).unwrap());
         }
     });
+}
+
+// Another handler polls a dial that is under way (it lies in the shared state): the attempt is forgotten, its place is not given back.
+#[test]
+fn dial_polled_by_another_handler_is_not_lost() {
+    type Dialling = Option<Dial>;
+    let listener = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let addr = SocketAddr::try_from(rustix::net::getsockname(&listener).unwrap()).unwrap();
+    let mut storage = ReactorStorage::<Script<Dialling>, 2, 4>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    // Nobody has time for it.
+    let _fill: Vec<_> = (0..3).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    let shared = &mut Some(Dial::to(addr));
+    let give_up = Rc::new(Cell::new(false));
+    let is_given_up = give_up.clone();
+    let owner = reactor
+        .spawn(script(move |cx: &mut Context<'_, Script<Dialling>>| {
+            let (io, dial) = cx.split();
+            let dial = dial.as_mut().unwrap();
+            if is_given_up.get() {
+                dial.cancel(io);
+            } else {
+                assert!(dial.poll(io).is_pending());
+            }
+            let _ = cx.poll_notified();
+            Poll::Pending
+        }))
+        .unwrap();
+    settle(&mut reactor, shared);
+    assert_eq!(reactor.descriptors(), 1);
+    reactor
+        .spawn(script(move |cx: &mut Context<'_, Script<Dialling>>| {
+            let (io, dial) = cx.split();
+            assert_eq!(dial.as_mut().unwrap().poll(io).map(|answer| answer.unwrap_err().error), Poll::Ready(Error::NotOwner));
+            DONE
+        }))
+        .unwrap();
+    settle(&mut reactor, shared);
+    give_up.set(true);
+    reactor.notify(owner).unwrap();
+    settle(&mut reactor, shared);
+    assert_eq!(reactor.descriptors(), 0, "the half-connected socket is nobody's");
+}
+
+// A writer that says it took more than it was given: refused, as Go does ("invalid write count"), not an overflow.
+#[test]
+fn writer_that_takes_more_than_there_is() {
+    struct Liar(Cell<bool>);
+    impl Writer for Liar {
+        fn write(&self, _: &mut Io<'_>, _: &[u8]) -> Poll<Result<usize, Error>> {
+            Poll::Ready(Ok(if self.0.replace(true) { usize::MAX } else { 1 }))
+        }
+    }
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = Poller::new(&mut storage).unwrap();
+    let mut sent = 0;
+    let _ = Liar(Cell::new(false)).write_all(&mut poller.io(ME), b"abc", &mut sent);
+    assert!(sent <= 3);
+}
+
+// The socket of the documentation's example, `[::]`, is for IPv4 too; its limit of hops is not.
+#[test]
+fn ttl_of_a_socket_for_both_families() {
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = Poller::new(&mut storage).unwrap();
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0).into()).unwrap().open(&mut poller.io(ME)).unwrap();
+    socket.set_ttl(&mut poller.io(ME), 5).unwrap();
+    let fd = socket.close(&mut poller.io(ME)).unwrap();
+    assert_eq!((sockopt::ipv6_unicast_hops(&fd), sockopt::ip_ttl(&fd)), (Ok(5), Ok(5)));
 }

@@ -171,11 +171,11 @@ fn backlog_is_somaxconn() {
 // Options of a listener are what the kernel has: reuse of the port, of the address, the kind of IPv6, keep-alive or none.
 #[test]
 fn listen_options() {
-    let shared = options(|options| (options.reuse_port, options.keep_alive) = (true, None));
+    let shared = options(|options| (options.reuse_port, options.keep_alive, options.nodelay) = (true, None, false));
     let first = TcpListener::bind_with(LOCAL, &shared).unwrap();
     let second = TcpListener::bind_with(first.local_addr().unwrap(), &shared).unwrap();
     assert!(sockopt::socket_reuseport(&second).unwrap() && sockopt::socket_reuseaddr(&second).unwrap());
-    assert!(!sockopt::socket_keepalive(&second).unwrap());
+    assert!(!sockopt::socket_keepalive(&second).unwrap() && !sockopt::tcp_nodelay(&second).unwrap());
     let alone = TcpListener::bind_with(LOCAL, &options(|options| options.reuse_address = false)).unwrap();
     assert!(!sockopt::socket_reuseport(&alone).unwrap() && !sockopt::socket_reuseaddr(&alone).unwrap());
     for only in [true, false] {
@@ -208,6 +208,7 @@ fn accepted_sockets() {
             assert!(rustix::fs::fcntl_getfl(&socket).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
             assert!(rustix::io::fcntl_getfd(&socket).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
             assert!(sockopt::socket_keepalive(&socket).unwrap());
+            assert!(sockopt::tcp_nodelay(&socket).unwrap());
             let seconds = |seconds| Duration::from_secs(seconds);
             assert_eq!((sockopt::tcp_keepidle(&socket), sockopt::tcp_keepintvl(&socket)), (Ok(seconds(15)), Ok(seconds(15))));
             assert_eq!(sockopt::tcp_keepcnt(&socket), Ok(9));
@@ -1033,7 +1034,7 @@ fn write_all_says_how_much_went_out_before_the_peer_was_gone() {
     });
 }
 
-// Both ends close at once, each with the other's data unread or read: each sees the end or a reset, and nobody hangs.
+// Both ends say that they are done at once, with the other's data unread or not: each reads it, then the end, and nobody hangs.
 #[test]
 fn both_ends_close_at_once() {
     for unread in [false, true] {

@@ -54,6 +54,7 @@ const RETRIES: u8 = 2;
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "it does nothing until it is polled"]
 pub struct Dial<const N: usize = 1> {
     addrs: Vec<SocketAddr, N>,
     options: ConnectOptions,
@@ -137,7 +138,8 @@ impl<const N: usize> Dial<N> {
     ///
     /// The first address's error, as it is Go's choice, with that address; each as [`TcpStream::connect`] and
     /// [`TcpStream::poll_connected`] have it: `ECONNREFUSED`, `ENETUNREACH`, `EHOSTUNREACH`, `ETIMEDOUT` by the kernel,
-    /// [`Error::TimedOut`] by the deadline. [`Error::Full`] at once when the table is.
+    /// [`Error::TimedOut`] by the deadline. [`Error::Full`] at once when the table is; [`Error::NotOwner`] for another handler than the one
+    /// that began.
     pub fn poll(&mut self, io: &mut Io<'_>) -> Poll<Result<TcpStream, OpError>> {
         loop {
             match core::mem::replace(&mut self.state, State::Begin) {
@@ -166,7 +168,11 @@ impl<const N: usize> Dial<N> {
                             self.state = State::Connecting { stream, addr, attempts };
                             return Poll::Pending;
                         }
-                        Poll::Ready(connected) => match connected.and_then(|()| self.leads_elsewhere(io, &stream)) {
+                        Poll::Ready(Err(Error::NotOwner)) => {
+                            self.state = State::Connecting { stream, addr, attempts };
+                            return Poll::Ready(Err(OpError::new("dial", addr, Error::NotOwner)));
+                        }
+                        Poll::Ready(connected) => match connected.and_then(|()| self.leads_elsewhere(io, &stream, addr)) {
                             Ok(true) => return Poll::Ready(Ok(stream)),
                             Ok(false) if self.may_retry(&attempts) => attempts.again(),
                             Ok(false) => attempts.failed(addr, Errno::CONNREFUSED.into()),
@@ -180,10 +186,15 @@ impl<const N: usize> Dial<N> {
         }
     }
 
-    /// Gives up: closes what is half connected. (A handler's end does it too.)
+    /// Gives up: closes what is half connected. (A handler's end does it too.) It has to be the handler that polled it: to others it is
+    /// nothing.
     pub fn cancel(&mut self, io: &mut Io<'_>) {
-        if let State::Connecting { stream, .. } = core::mem::replace(&mut self.state, State::Begin) {
-            drop(stream.close(io));
+        self.state = match core::mem::replace(&mut self.state, State::Begin) {
+            State::Connecting { stream, addr, attempts } => match stream.close(io) {
+                Err(Error::NotOwner) => State::Connecting { stream, addr, attempts },
+                Ok(_) | Err(_) => State::Begin,
+            },
+            State::Begin | State::Next(_) => State::Begin,
         }
     }
 
@@ -193,6 +204,10 @@ impl<const N: usize> Dial<N> {
             Some(deadline) => Some(partial_deadline(io.read_clock(), deadline, self.addrs.len() - attempts.next).ok_or(Error::TimedOut)?),
             None => None,
         };
+        if !io.has_descriptor_room() {
+            // Nobody is called whose answer could not be kept.
+            return Err(Error::Full);
+        }
         let stream = TcpStream::connect_with(addr, &self.options)?.open(io)?;
         stream.set_write_deadline(io, deadline)?;
         Ok(stream)
@@ -204,9 +219,16 @@ impl<const N: usize> Dial<N> {
     }
 
     /// Whether it is not a connection to itself, as far as that was not asked for. Makes it ready for use, or for its end.
-    fn leads_elsewhere(&self, io: &mut Io<'_>, stream: &TcpStream) -> Result<bool, Error> {
+    fn leads_elsewhere(&self, io: &mut Io<'_>, stream: &TcpStream, addr: SocketAddr) -> Result<bool, Error> {
         let local = stream.local_addr(io)?;
-        let elsewhere = local != stream.peer_addr(io)? || self.options.local == Some(local);
+        let elsewhere = local.port() != addr.port()
+            || self.options.local == Some(local)
+            || match stream.peer_addr(io) {
+                Ok(peer) => peer != local,
+                // It was reset meanwhile: the first read will tell.
+                Err(Error::Os(Errno::NOTCONN)) => true,
+                Err(error) => return Err(error),
+            };
         match elsewhere {
             true => stream.set_write_deadline(io, None)?,
             // Without a reset the port would be taken for a minute.

@@ -9,6 +9,8 @@ use rustix::net::sockopt;
 
 /// How the kernel finds out that a silent peer is gone (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`; tcp(7)).
 ///
+/// Linux takes at most 32 767 s and 127 probes; more is `EINVAL` when it is applied.
+///
 /// ```
 /// use core::time::Duration;
 /// use netpoll::net::KeepAlive;
@@ -68,6 +70,8 @@ pub struct ListenOptions {
     pub v6_only: Option<bool>,
     /// Keep-alive of the accepted connections, which inherit it. Default: [`KeepAlive::default`].
     pub keep_alive: Option<KeepAlive>,
+    /// Small writes are sent at once instead of being gathered (`TCP_NODELAY`), by the accepted connections, which inherit it. Default: yes.
+    pub nodelay: bool,
 }
 
 impl Default for ListenOptions {
@@ -78,6 +82,7 @@ impl Default for ListenOptions {
             reuse_port: false,
             v6_only: Some(false),
             keep_alive: Some(KeepAlive::default()),
+            nodelay: true,
         }
     }
 }
@@ -98,11 +103,13 @@ pub struct ConnectOptions {
     pub local: Option<SocketAddr>,
     /// Keep-alive of the connection: four system calls. Default: [`KeepAlive::default`].
     pub keep_alive: Option<KeepAlive>,
+    /// Small writes are sent at once instead of being gathered (`TCP_NODELAY`): one system call. Default: yes.
+    pub nodelay: bool,
 }
 
 impl Default for ConnectOptions {
     fn default() -> ConnectOptions {
-        ConnectOptions { local: None, keep_alive: Some(KeepAlive::default()) }
+        ConnectOptions { local: None, keep_alive: Some(KeepAlive::default()), nodelay: true }
     }
 }
 

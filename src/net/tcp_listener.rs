@@ -100,6 +100,9 @@ impl TcpListener {
         if options.keep_alive.is_some() {
             KeepAlive::apply(options.keep_alive, fd.as_fd())?;
         }
+        if options.nodelay {
+            sockopt::set_tcp_nodelay(&fd, true)?;
+        }
         rustix::net::bind(&fd, &addr)?;
         rustix::net::listen(&fd, options.backlog.into())?;
         Ok(Unopened::new(fd))

@@ -93,6 +93,9 @@ impl TcpStream {
         if options.keep_alive.is_some() {
             KeepAlive::apply(options.keep_alive, fd.as_fd())?;
         }
+        if options.nodelay {
+            sockopt::set_tcp_nodelay(&fd, true)?;
+        }
         if let Some(local) = options.local {
             rustix::net::bind(&fd, &local)?;
         }
@@ -172,8 +175,7 @@ impl TcpStream {
         self.option(io, |fd| rustix::net::shutdown(fd, how))
     }
 
-    /// Sends small writes at once instead of gathering them (`TCP_NODELAY`). Go turns it on by default, this crate leaves it to the
-    /// program: it is one system call per connection.
+    /// Sends small writes at once instead of gathering them (`TCP_NODELAY`): how connections start, unless the options say otherwise.
     ///
     /// # Errors
     ///

@@ -273,20 +273,25 @@ impl UdpSocket {
         self.option(io, |fd| sockopt::set_socket_broadcast(fd, on))
     }
 
-    /// How many routers a datagram to one machine may pass (`IP_TTL`, `IPV6_UNICAST_HOPS`). Default: the system's, 64. For groups there is
-    /// [`Multicast::set_ttl`].
+    /// How many routers a datagram to one machine may pass (`IP_TTL`, `IPV6_UNICAST_HOPS`; both for an IPv6 socket that is for IPv4 too).
+    /// Default: the system's, 64. For groups there is [`Multicast::set_ttl`].
     ///
     /// # Errors
     ///
     /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] with `EINVAL` for 0 on IPv4.
     pub fn set_ttl(&self, io: &mut Io<'_>, ttl: u8) -> Result<(), Error> {
         let is_v6 = self.local_addr(io)?.is_ipv6();
-        self.option(io, |fd| if is_v6 { sockopt::set_ipv6_unicast_hops(fd, Some(ttl)) } else { sockopt::set_ip_ttl(fd, ttl.into()) })
+        self.option(io, |fd| {
+            if is_v6 {
+                sockopt::set_ipv6_unicast_hops(fd, Some(ttl))?;
+            }
+            if is_v6 && sockopt::ipv6_v6only(fd)? { Ok(()) } else { sockopt::set_ip_ttl(fd, ttl.into()) }
+        })
     }
 
     /// Makes room for datagrams that were not received yet (`SO_RCVBUF`), in bytes; what finds no room is lost. Go's `SetReadBuffer`.
     ///
-    /// Linux takes at most `/proc/sys/net/core/rmem_max` without saying so, and counts its own bookkeeping, which for a small datagram is
+    /// Linux takes at most `/proc/sys/net/core/rmem_max` without saying so (but `EINVAL` for more than 2 GiB), and counts its own bookkeeping, which for a small datagram is
     /// several hundred bytes; it doubles the number for that.
     ///
     /// # Errors

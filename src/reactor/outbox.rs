@@ -3,7 +3,7 @@
 use core::fmt;
 use core::task::{Poll, ready};
 
-use heapless::Deque;
+use heapless::{Deque, Vec};
 
 use super::context::Context;
 use super::handler::Handler;
@@ -15,9 +15,11 @@ use crate::stream::Writer;
 /// A bounded queue of messages for one stream: any handler pushes, one handler, the writer, sends them in order, each of them whole.
 ///
 /// Only its owner can write to a stream; what others have to say goes through here. It lies in the [shared state](Handler::Shared), and `at`
-/// says where. Pushing runs the writer; when the queue is full, who asked for [room](Outbox::poll_room) is run as soon as there is some,
-/// the longest waiting first. It holds up to `N` messages, and remembers the order of up to `WAITING` handlers; when more than that wait,
-/// every handler is run once those have had their turns.
+/// says where. Pushing runs the writer. When the queue is full, who asks for [room](Outbox::poll_room) is run as soon as there is some, in
+/// the order of asking; who is run and does not want it any more loses his turn.
+///
+/// It holds up to `N` messages, and remembers up to `WAITING` handlers that wait for room: at least as many as there are handlers that push.
+/// It outlives its writer: what is pushed while there is none is kept for the next.
 ///
 /// ```
 /// use core::task::{Poll, ready};
@@ -27,7 +29,7 @@ use crate::stream::Writer;
 ///
 /// struct Shared { uplink: Outbox<Vec<u8, 64>, 16> }
 ///
-/// enum App { Uplink(TcpStream), Meter(u8) }
+/// enum App { Uplink { stream: TcpStream, sent: usize }, Meter(u8) }
 ///
 /// impl Handler for App {
 ///     type Shared = Shared;
@@ -35,8 +37,8 @@ use crate::stream::Writer;
 ///
 ///     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
 ///         match self {
-///             App::Uplink(stream) => {
-///                 ready!(Outbox::drain(cx, |shared| &mut shared.uplink, stream))?;
+///             App::Uplink { stream, sent } => {
+///                 ready!(Outbox::drain(cx, |shared| &mut shared.uplink, stream, sent))?;
 ///                 Poll::Pending // all is sent; run again when there is more
 ///             }
 ///             App::Meter(reading) => loop {
@@ -50,18 +52,26 @@ use crate::stream::Writer;
 /// ```
 pub struct Outbox<T, const N: usize, const WAITING: usize = 8> {
     messages: Deque<T, N>,
-    /// How much of the first message is out.
-    sent: usize,
+    /// Some of the first message is out.
+    begun: bool,
+    closed: bool,
     writer: Option<HandlerId>,
-    waiting: Deque<HandlerId, WAITING>,
-    /// Others wait, and nobody knows who.
-    crowded: bool,
+    /// In the order in which they asked.
+    waiting: Vec<Waiting, WAITING>,
+}
+
+/// A handler that waits for room.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    id: HandlerId,
+    /// The round in which it was called, because there is room.
+    called: Option<u8>,
 }
 
 impl<T, const N: usize, const WAITING: usize> Outbox<T, N, WAITING> {
-    /// An empty queue that nobody writes yet. What is pushed before somebody does is kept for him.
+    /// An empty queue that nobody writes yet.
     pub const fn new() -> Self {
-        Outbox { messages: Deque::new(), sent: 0, writer: None, waiting: Deque::new(), crowded: false }
+        Outbox { messages: Deque::new(), begun: false, closed: false, writer: None, waiting: Vec::new() }
     }
 
     /// How many messages are not yet, or not wholly, sent.
@@ -74,30 +84,37 @@ impl<T, const N: usize, const WAITING: usize> Outbox<T, N, WAITING> {
         self.messages.is_empty()
     }
 
-    /// The next message is sent from its first byte on: the stream is a new one, and what the old one took of it is no use there.
-    ///
-    /// A new writer does so by itself. The message that a connection died with may arrive twice; none is lost here.
-    pub fn rewind(&mut self) {
-        self.sent = 0;
-    }
-
-    /// Waits until a message would find room.
+    /// Waits until a message finds room, and those who have asked before have had their turn.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] when the writer has ended.
+    /// [`Error::Closed`] after [`close`](Outbox::close). [`Error::Full`] when `WAITING` handlers wait already.
     pub fn poll_room<H: Handler>(cx: &mut Context<'_, H>, at: impl Fn(&mut H::Shared) -> &mut Self) -> Poll<Result<(), Error>> {
-        Self::writer(cx, &at)?;
         let id = cx.id();
+        Self::forget_who_did_not_come(cx, &at);
         let outbox = at(cx.shared());
-        if !outbox.messages.is_full() {
+        if outbox.closed {
+            return Poll::Ready(Err(Error::Closed));
+        }
+        let room = outbox.room();
+        let place = outbox.waiting.iter().position(|waiting| waiting.id == id);
+        let ahead = place.unwrap_or(outbox.waiting.len());
+        if ahead < room {
+            if let Some(place) = place {
+                outbox.waiting.remove(place);
+            }
             return Poll::Ready(Ok(()));
         }
-        if !outbox.waiting.iter().any(|waiting| *waiting == id) {
-            outbox.crowded |= outbox.waiting.push_back(id).is_err();
+        match place.and_then(|place| outbox.waiting.get_mut(place)) {
+            Some(waiting) => waiting.called = None,
+            None => outbox.waiting.push(Waiting { id, called: None }).map_err(|_| Error::Full)?,
         }
-        // The writer may end, and will then tell nobody: to be asked again when a place is freed.
-        cx.io.run_when_freed();
+        if room > 0 {
+            // It is for others, who will have come for it, or not, when this handler is run again.
+            Self::call(cx, &at, room);
+            cx.yield_now();
+        }
+        cx.io.run().marks.set(Marks::WAITED);
         Poll::Pending
     }
 
@@ -105,81 +122,107 @@ impl<T, const N: usize, const WAITING: usize> Outbox<T, N, WAITING> {
     ///
     /// # Errors
     ///
-    /// With the message: [`Error::Full`], after which it is [`poll_room`](Outbox::poll_room) that waits; [`Error::Closed`] when the writer
-    /// has ended.
+    /// With the message: [`Error::Full`], after which it is [`poll_room`](Outbox::poll_room) that waits; [`Error::Closed`] after
+    /// [`close`](Outbox::close).
     pub fn push<H: Handler>(cx: &mut Context<'_, H>, at: impl Fn(&mut H::Shared) -> &mut Self, message: T) -> Result<(), Rejected<T>> {
-        let writer = match Self::writer(cx, &at) {
-            Ok(writer) => writer,
-            Err(error) => return Err(Rejected::new(message, error)),
-        };
-        at(cx.shared()).messages.push_back(message).map_err(|message| Rejected::new(message, Error::Full))?;
-        if let Some(writer) = writer {
+        let outbox = at(cx.shared());
+        if outbox.closed {
+            return Err(Rejected::new(message, Error::Closed));
+        }
+        outbox.messages.push_back(message).map_err(|message| Rejected::new(message, Error::Full))?;
+        if let Some(writer) = outbox.writer {
+            // If it has ended, the message is for the next one.
             let _ = cx.notify(writer);
         }
         Ok(())
     }
 
-    /// Throws away what is not sent, and runs who waits for room.
+    /// Throws away what is not sent, and calls who waits for room. A message that has begun stays, since the rest of the stream would make
+    /// no sense.
     pub fn clear<H: Handler>(cx: &mut Context<'_, H>, at: impl Fn(&mut H::Shared) -> &mut Self) {
         let outbox = at(cx.shared());
+        let begun = if outbox.begun { outbox.messages.pop_front() } else { None };
         outbox.messages.clear();
-        outbox.sent = 0;
-        while Self::admit(cx, &at) {}
-    }
-
-    /// The handler that writes, if there is one yet and it has not ended.
-    fn writer<H: Handler>(cx: &mut Context<'_, H>, at: impl Fn(&mut H::Shared) -> &mut Self) -> Result<Option<HandlerId>, Error> {
-        let writer = at(cx.shared()).writer;
-        match writer {
-            Some(writer) => cx.handlers.roster().find(writer).map(|_| Some(writer)),
-            None => Ok(None),
+        if let Some(begun) = begun {
+            let _ = outbox.messages.push_back(begun);
         }
+        Self::call(cx, &at, usize::MAX);
     }
 
-    /// Runs the handler that has waited longest for room; whether there was one.
-    fn admit<H: Handler>(cx: &mut Context<'_, H>, at: impl Fn(&mut H::Shared) -> &mut Self) -> bool {
-        while let Some(waiting) = at(cx.shared()).waiting.pop_front() {
-            if cx.notify(waiting).is_ok() {
-                return true;
+    /// Takes no more messages, and runs who waits for room, to be told. What is there can still be sent. For good: begin again with a
+    /// [new](Outbox::new) one.
+    pub fn close<H: Handler>(cx: &mut Context<'_, H>, at: impl Fn(&mut H::Shared) -> &mut Self) {
+        at(cx.shared()).closed = true;
+        Self::call(cx, &at, usize::MAX);
+    }
+
+    fn room(&self) -> usize {
+        N - self.messages.len()
+    }
+
+    /// Runs the first `room` of those who wait, unless they have been called already.
+    fn call<H: Handler>(cx: &mut Context<'_, H>, at: impl Fn(&mut H::Shared) -> &mut Self, room: usize) {
+        let round = cx.handlers.state.rounds;
+        let mut place = 0;
+        while let Some(waiting) = at(cx.shared()).waiting.get_mut(place).filter(|_| place < room) {
+            let (id, is_called) = (waiting.id, waiting.called.is_some());
+            waiting.called = waiting.called.or(Some(round));
+            if is_called || cx.notify(id).is_ok() {
+                place += 1;
+            } else {
+                at(cx.shared()).waiting.remove(place);
             }
         }
-        if core::mem::take(&mut at(cx.shared()).crowded) {
-            cx.notify_all();
-        }
-        false
+    }
+
+    /// Who has ended, or has been run because there is room and has not asked for it, does not hold up those behind.
+    fn forget_who_did_not_come<H: Handler>(cx: &mut Context<'_, H>, at: impl Fn(&mut H::Shared) -> &mut Self) {
+        let (running, round) = (cx.id(), cx.handlers.state.rounds);
+        let mut roster = cx.handlers.roster();
+        at(cx.shared).waiting.retain(|waiting| match (roster.find(waiting.id), waiting.called) {
+            (Err(_), _) => false,
+            (Ok(_), None) => true,
+            // It is run in the round in which it was called, or in the next.
+            (Ok((_, header)), Some(called)) => waiting.id == running || (header.is_queued() && round.wrapping_sub(called) < 2),
+        });
     }
 }
 
 impl<T: AsRef<[u8]>, const N: usize, const WAITING: usize> Outbox<T, N, WAITING> {
     /// Sends what is there; ready when all of it is sent. Who calls this is the writer, and is run when there is more.
     ///
+    /// `sent` says how much of the first message this stream has taken, as for [`write_all`](Writer::write_all): it begins with 0, belongs
+    /// to the stream, and goes where that is [given](Context::give). On a new connection it is 0 again, and a message that the old one
+    /// broke off in is sent from its first byte.
+    ///
     /// # Errors
     ///
-    /// As [`Writer::write_all`]; what is not sent stays, and the next call goes on in the middle of its message: after
-    /// [`Error::TimedOut`] that is as it should be, on a new connection see [`rewind`](Outbox::rewind).
+    /// As [`Writer::write_all`]; what is not sent stays, and after [`Error::TimedOut`] the next call goes on where this one stopped.
     pub fn drain<H: Handler>(
         cx: &mut Context<'_, H>,
         at: impl Fn(&mut H::Shared) -> &mut Self,
-        stream: &impl Writer,
+        stream: &(impl Writer + ?Sized),
+        sent: &mut usize,
     ) -> Poll<Result<(), Error>> {
         let id = cx.id();
-        let outbox = at(cx.shared());
-        if outbox.writer.replace(id) != Some(id) {
-            outbox.sent = 0;
-        }
+        at(cx.shared()).writer = Some(id);
         loop {
             let (io, shared) = cx.split();
             let outbox = at(shared);
             let Some(message) = outbox.messages.front() else {
                 io.run().marks.set(Marks::WAITED);
-                // Those who had their turn need not have used it, and no message is left to go out and make room for the others.
-                while Self::admit(cx, &at) {}
+                // Those who were called need not come, and no message is left whose end would call the others.
+                Self::call(cx, &at, usize::MAX);
                 return Poll::Ready(Ok(()));
             };
-            ready!(stream.write_all(io, message.as_ref(), &mut outbox.sent))?;
+            let written = stream.write_all(io, message.as_ref(), sent);
+            outbox.begun = *sent > 0;
+            ready!(written)?;
             outbox.messages.pop_front();
-            outbox.sent = 0;
-            Self::admit(cx, &at);
+            (outbox.begun, *sent) = (false, 0);
+            Self::forget_who_did_not_come(cx, &at);
+            let room = at(cx.shared()).room();
+            Self::call(cx, &at, room);
         }
     }
 }
@@ -194,7 +237,8 @@ impl<T, const N: usize, const WAITING: usize> fmt::Debug for Outbox<T, N, WAITIN
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox")
             .field("len", &self.len())
-            .field("sent", &self.sent)
+            .field("begun", &self.begun)
+            .field("closed", &self.closed)
             .field("writer", &self.writer)
             .field("waiting", &self.waiting)
             .finish()

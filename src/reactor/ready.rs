@@ -191,7 +191,7 @@ pub(crate) struct ReactorState {
     /// Who runs in the next round.
     ready: List,
     /// Counts rounds; wraps.
-    rounds: u8,
+    pub(super) rounds: u8,
     /// Who waits for a wake or for room.
     waiting: List,
     /// The last of those whose turn it is to be run because a slot was freed.
