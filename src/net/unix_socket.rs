@@ -44,9 +44,6 @@ pub(super) fn connect_to(fd: &OwnedFd, addr: &SocketAddrUnix) -> Result<(), Errn
 pub(super) fn address(addr: Option<SocketAddrAny>) -> Result<SocketAddrUnix, Error> {
     let unnamed = SocketAddrUnix::new_unnamed();
     let Some(addr) = addr else { return Ok(unnamed) };
-    if addr.address_family() != AddressFamily::UNIX {
-        return Err(Errno::AFNOSUPPORT.into());
-    }
     // rustix reads an unnamed address as an abstract one without a name.
     let is_unnamed = addr.addr_len() <= SocketAddrAny::from(unnamed.clone()).addr_len();
     if is_unnamed || addr.addr_len() > LONGEST_ADDRESS { Ok(unnamed) } else { Ok(SocketAddrUnix::try_from(addr)?) }
