@@ -7,6 +7,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
+use rustix::termios::ControlModes;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::error::Error;
@@ -20,6 +21,9 @@ static_assertions::const_assert_eq!(epoll_bits::OUT, EventFlags::OUT.bits());
 static_assertions::const_assert_eq!(epoll_bits::ERR, EventFlags::ERR.bits());
 static_assertions::const_assert_eq!(epoll_bits::HUP, EventFlags::HUP.bits());
 static_assertions::const_assert_eq!(epoll_bits::RDHUP, EventFlags::RDHUP.bits());
+
+/// Turns parity into a bit that is always the same; empty where there is none.
+pub(crate) const STICK_PARITY: ControlModes = ControlModes::CMSPAR;
 
 /// As many as Go takes at once.
 const BATCH: usize = 128;

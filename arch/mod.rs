@@ -13,14 +13,15 @@
 //!   time, which is rounded up to what the kernel can count and clamped to what it accepts; hands each event's bits and
 //!   [`Readiness`](crate::readiness::Readiness) to `each`; says how many there were. `EINTR` is returned. Go's `netpoll`.
 //! * `AsFd` for `Selector`: readable while an event waits, so that a foreign loop can wait on it.
-//! * `monotonic()`, `boottime()`: the clocks. `pipe()`: a non-blocking close-on-exec pipe, read end first.
+//! * `monotonic()`, `boottime()`: the clocks. `pipe()`: a non-blocking close-on-exec pipe, read end first. `STICK_PARITY`: a mode of
+//!   serial lines that not every system has.
 //!
 //! Beside it, `pidfd`: what of [`linux`](crate::linux) is not the same on Linux and Android.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use epoll::{Selector, boottime, monotonic, pipe};
+pub(crate) use epoll::{STICK_PARITY, Selector, boottime, monotonic, pipe};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod pidfd;

@@ -133,7 +133,7 @@ impl<'s> Breaker<'s> {
     ///
     /// Any number of wakes before the poller looks are one wake; only the first makes a system call (one `write`). What the caller did
     /// before is seen by whoever is run. Async-signal-safe: no lock, no allocation; on back-ends that go through libc `errno` may change if
-    /// the `write` fails, elsewhere there is none.
+    /// the `write` fails, elsewhere there is none. While more than 128 descriptors are ready at once, the wake takes its turn among them.
     ///
     /// # Errors
     ///

@@ -3,14 +3,12 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
-
 use crate::error::Rejected;
 use crate::interest::Interest;
 use crate::poller::{Io, is_blocking};
 use crate::source::Source;
 use crate::token::Token;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) mod sealed {
     /// Only this crate knows whether its calls would block on a descriptor.
@@ -247,12 +245,10 @@ impl<T: Descriptor> Unopened<T> {
     ///
     /// As [`Io::open`], with the descriptor, unchanged; `EINVAL` for one that was made elsewhere and would block.
     pub fn open(self, io: &mut Io<'_>) -> Result<T, Rejected<Unopened<T>>> {
-        if self.inherited && T::MUST_NOT_BLOCK && is_blocking(self.fd.as_fd()) {
-            return Err(Rejected::new(self, Errno::INVAL));
-        }
         let Unopened { fd, connecting, inherited, kind } = self;
+        let blocks = inherited && T::MUST_NOT_BLOCK && is_blocking(fd.as_fd());
         let interest = if connecting { T::INTEREST | Interest::CONNECTING } else { T::INTEREST };
-        match io.open_nonblocking(fd, interest) {
+        match io.open_unless(blocks, fd, interest) {
             Ok(token) => Ok(T::from_token(token)),
             Err(rejected) => Err(rejected.map(|fd| Unopened { fd, connecting, inherited, kind })),
         }

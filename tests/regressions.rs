@@ -335,6 +335,19 @@ fn blocking_file_is_not_pollable_in_release_builds_only() {
     poller.io(ME).open(pipe().0, Interest::READ).unwrap();
 }
 
+// The same for what was inherited: `program < file`, where a pipe was expected.
+#[test]
+fn inherited_file_is_said_to_block() {
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = Poller::new(&mut storage).unwrap();
+    let file = OwnedFd::from(std::fs::File::open(std::env::current_exe().unwrap()).unwrap());
+    let rejected = Unopened::<netpoll::os::PipeReader>::from(file).open(&mut poller.io(ME)).unwrap_err();
+    assert_eq!(rejected.error, Error::NotPollable);
+    let (blocking, _write_end) = rustix::pipe::pipe().unwrap();
+    let rejected = Unopened::<netpoll::os::PipeReader>::from(blocking).open(&mut poller.io(ME)).unwrap_err();
+    assert_eq!((rejected.error, poller.descriptors()), (Error::Os(Errno::INVAL), 0));
+}
+
 // When an acceptor is given a client there is room for it, whatever failed in the same run.
 #[test]
 fn failing_spawn_with_makes_accept_drop_a_client() {

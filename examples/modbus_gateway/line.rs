@@ -15,8 +15,8 @@ use crate::serial::Port;
 use core::task::{Poll, ready};
 use core::time::Duration;
 use heapless::Vec;
-use netpoll::{Direction, Errno, Error, Interest, Token};
-use rustix::termios::{QueueSelector, tcflush};
+use netpoll::Error;
+use netpoll::os::{QueueSelector, SerialPort};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_LAST: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ pub struct Line {
     response_timeout: Duration,
     state: State,
     backoff: Duration,
-    /// The tty as the reactor knows it; none while the line is down.
-    tty: Option<Token>,
+    /// None while the line is down.
+    tty: Option<SerialPort>,
     /// What is on the line.
     job: Option<Job>,
     output: RtuFrame,
@@ -75,8 +75,7 @@ impl Line {
     }
 
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<State, Error> {
-        let tty = self.port.open()?;
-        self.tty = Some(cx.open(tty, Interest::READ | Interest::WRITE)?);
+        self.tty = Some(self.port.open()?.open(cx)?);
         cx.shared().counters.line_openings += 1;
         if self.backoff > BACKOFF_FIRST {
             report(format_args!("{}: open again", self.port.name()));
@@ -86,8 +85,9 @@ impl Line {
 
     /// The line is down: what was on it is refused, and it is tried again later.
     fn lose(&mut self, cx: &mut Cx<'_>, error: Error) -> State {
-        if let Some(Ok(tty)) = self.tty.take().map(|tty| cx.close(tty)) {
-            let _ = tcflush(tty, QueueSelector::IOFlush); // else closing it may wait for a wire that is gone
+        if let Some(tty) = self.tty.take() {
+            let _ = tty.discard(cx, QueueSelector::IOFlush); // else closing it may wait for a wire that is gone
+            let _ = tty.close(cx);
         }
         if self.backoff == BACKOFF_FIRST {
             report(format_args!("{}: {error}; trying again", self.port.name()));
@@ -110,7 +110,7 @@ impl Line {
     /// Between two frames there must be silence.
     fn start_draining(&mut self, cx: &mut Cx<'_>) -> Result<State, Error> {
         cx.set_timer_after(self.port.silence());
-        cx.set_timeout(self.tty()?, Direction::Read, Some(self.response_timeout))?;
+        self.tty()?.set_read_timeout(cx, Some(self.response_timeout))?;
         Ok(State::Draining)
     }
 
@@ -132,7 +132,7 @@ impl Line {
             }
         }
         cx.set_timer(None);
-        cx.set_deadline(self.tty()?, Direction::Read, None)?;
+        self.tty()?.set_read_deadline(cx, None)?;
         Poll::Ready(Ok(State::Resting))
     }
 
@@ -143,7 +143,7 @@ impl Line {
             self.sent = 0;
             self.job = Some(job);
             let limit = self.port.time_of(self.output.len()) + self.response_timeout;
-            cx.set_timeout(self.tty()?, Direction::Write, Some(limit))?;
+            self.tty()?.set_write_timeout(cx, Some(limit))?;
             return Poll::Ready(Ok(State::Sending));
         }
         let noise = ready!(self.hear(cx))?;
@@ -152,18 +152,14 @@ impl Line {
     }
 
     fn send(&mut self, cx: &mut Cx<'_>) -> Poll<Result<State, Error>> {
-        let tty = self.tty()?;
-        while self.sent < self.output.len() {
-            let rest = &self.output[self.sent..];
-            match ready!(cx.poll_io(tty, Direction::Write, |tty| rustix::io::write(tty, rest))) {
-                Ok(written) => self.sent += written,
-                Err(Error::TimedOut) => {
-                    tcflush(cx.fd(tty)?, QueueSelector::OFlush).map_err(Error::Os)?;
-                    self.settle(cx, Outcome::NoAnswer);
-                    return Poll::Ready(self.start_draining(cx));
-                }
-                Err(error) => return Poll::Ready(Err(error)),
+        let Some(tty) = &self.tty else { return Poll::Ready(Err(Error::Closed)) };
+        match ready!(tty.write_all(cx, &self.output, &mut self.sent)) {
+            Err(Error::TimedOut) => {
+                tty.discard(cx, QueueSelector::OFlush)?;
+                self.settle(cx, Outcome::NoAnswer);
+                return Poll::Ready(self.start_draining(cx));
             }
+            sent => sent?,
         }
         let on_wire = self.port.time_of(self.output.len()); // the kernel has the frame, the wire still has to carry it
         if self.job.as_ref().is_some_and(Job::is_broadcast) {
@@ -172,7 +168,7 @@ impl Line {
             return Poll::Ready(Ok(State::Turnaround));
         }
         self.heard.clear();
-        cx.set_timeout(tty, Direction::Read, Some(on_wire + self.response_timeout))?;
+        self.tty()?.set_read_timeout(cx, Some(on_wire + self.response_timeout))?;
         Poll::Ready(Ok(State::Listening))
     }
 
@@ -214,13 +210,10 @@ impl Line {
         Poll::Ready(self.start_draining(cx))
     }
 
-    /// Adds what is said to `heard`. An end of file is a terminal that hung up.
+    /// Adds what is said to `heard`.
     fn hear(&mut self, cx: &mut Cx<'_>) -> Poll<Result<usize, Error>> {
         let mut chunk = [0; frame::RTU_MAX];
-        let length = ready!(cx.poll_io(self.tty()?, Direction::Read, |tty| rustix::io::read(tty, &mut chunk)))?;
-        if length == 0 {
-            return Poll::Ready(Err(Error::Os(Errno::IO)));
-        }
+        let length = ready!(self.tty()?.read(cx, &mut chunk))?;
         if self.heard.len() + length > HEARD_MAX {
             self.heard.clear();
         }
@@ -236,7 +229,7 @@ impl Line {
         }
     }
 
-    fn tty(&self) -> Result<Token, Error> {
-        self.tty.ok_or(Error::Closed)
+    fn tty(&self) -> Result<&SerialPort, Error> {
+        self.tty.as_ref().ok_or(Error::Closed)
     }
 }

@@ -107,12 +107,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         Some(path) => (c_path(path)?, None),
         None => serial::pty().map(|(end, path)| (path, Some(end))).map_err(because("no pseudo-terminal"))?,
     };
-    let port = Port {
-        path,
-        baud: arguments.baud,
-        parity: arguments.parity,
-        stop_bits: arguments.stop_bits.unwrap_or(if arguments.parity == Parity::None { 2 } else { 1 }),
-    };
+    let stop_bits = arguments.stop_bits.unwrap_or(if arguments.parity == Parity::None { 2 } else { 1 });
+    let port = Port::new(path, arguments.baud, arguments.parity, stop_bits);
     let listener = TcpListener::bind(arguments.listen).map_err(because(arguments.listen))?;
     let address = listener.local_addr().map_err(because(arguments.listen))?;
     let far_end =

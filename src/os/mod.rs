@@ -1,1 +1,24 @@
 //! Descriptors other than sockets that every Unix has: pipes, terminals.
+//!
+//! Go's runtime waits for these too, under `os.File`. They have no `MSG_DONTWAIT`, so they must be non-blocking themselves: what is made here
+//! is, and what was made elsewhere ([`Unopened::from`]) is checked when it is opened.
+//!
+//! Paths are [`Arg`]s: a `&str`, a `&CStr`; with the feature `std` a `&Path`, too.
+
+mod pipe;
+mod serial;
+
+pub use crate::descriptor::Unopened;
+pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use rustix::path::Arg;
+pub use rustix::pipe::PIPE_BUF;
+pub use rustix::termios::QueueSelector;
+pub use serial::{DataBits, FlowControl, Parity, SerialPort, SerialSettings, StopBits};
+
+/// Opens a path without ever waiting.
+fn open(path: impl Arg, how: rustix::fs::OFlags) -> Result<rustix::fd::OwnedFd, rustix::io::Errno> {
+    use rustix::fs::{Mode, OFlags};
+    path.into_with_c_str(|path| {
+        rustix::io::retry_on_intr(|| rustix::fs::open(path, how | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()))
+    })
+}

@@ -117,15 +117,19 @@ impl<'a> Io<'a> {
     /// would wait for itself, and, where debug assertions are on, for a descriptor that is no socket and would block.
     pub fn open(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         let blocks = cfg!(debug_assertions) && would_block(&fd, interest);
+        self.open_unless(blocks, fd, interest)
+    }
+
+    /// Opens what does not block. The kernel goes first: what it cannot wait for is nothing that anybody makes non-blocking.
+    pub(crate) fn open_unless(&mut self, blocks: bool, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         let token = self.open_nonblocking(fd, interest)?;
-        // The kernel goes first: what it cannot wait for is nothing that anybody makes non-blocking.
         match blocks.then(|| self.close_at(token.index())).flatten() {
             Some(fd) => Err(Rejected::new(fd, Errno::INVAL)),
             None => Ok(token),
         }
     }
 
-    pub(crate) fn open_nonblocking(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
+    fn open_nonblocking(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         let state = &mut *self.state;
         let mut table = Table::new(&mut state.table, self.slots.reborrow());
         let token = table.insert_for(self.owner, &mut state.run.owned, fd, interest)?;

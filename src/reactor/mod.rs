@@ -99,7 +99,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
 
     /// Sets how many system calls each direction of a descriptor gets in one run of its handler, 32 if this is not called. When they are
     /// used up its operations answer `Pending` and the handler goes to the tail of the ready list, so that a flood on one descriptor delays
-    /// everybody else by at most this many calls for each direction that is flooded.
+    /// everybody else by at most this many calls for each direction that is flooded. A listener accepts as many in each round; where thousands
+    /// of busy handlers make rounds long, several listeners on a port share the work.
     #[must_use]
     pub fn with_budget(mut self, budget: NonZeroU8) -> Reactor<'s, H> {
         self.poller.run().turn = Some(Turn { run: 0, budget });

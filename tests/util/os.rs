@@ -1,0 +1,174 @@
+//! Helpers for tests of `os` and of standard input: a poller that blocks, whose a descriptor is, folders with FIFOs.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+use std::cell::OnceCell;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use netpoll::os::Unopened;
+use netpoll::{AsFd, Context, Descriptor, Error, HandlerId, Io, OwnedFd, Poller, PollerStorage, Reactor, ReactorStorage, Token, Waiter};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, mknodat};
+use rustix::io::{FdFlags, fcntl_getfd};
+
+use crate::util::{Log, Script, script, settle};
+
+/// Longer than anything here takes, on the slowest machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub const ME: Waiter = Waiter::new(1);
+
+pub fn with_poller<T>(test: impl FnOnce(&mut Poller<'_>) -> T) -> T {
+    crate::util::limit_this_program();
+    let mut storage = PollerStorage::<8>::new();
+    let mut poller = Poller::new(&mut storage).unwrap();
+    test(&mut poller)
+}
+
+#[track_caller]
+pub fn open<T: Descriptor>(poller: &mut Poller<'_>, unopened: Unopened<T>) -> T {
+    unopened.open(&mut poller.io(ME)).unwrap()
+}
+
+/// Does what a blocking call would do; fails if nobody is run although the operation waits.
+#[track_caller]
+pub fn block<T>(poller: &mut Poller<'_>, mut operation: impl FnMut(&mut Io<'_>) -> Poll<Result<T, Error>>) -> Result<T, Error> {
+    loop {
+        if let Poll::Ready(answer) = operation(&mut poller.io(ME)) {
+            return answer;
+        }
+        let polled = poller.poll(PATIENCE, |_| ()).unwrap();
+        assert!(polled.waiters > 0, "it waits, and nobody is run: a lost edge");
+    }
+}
+
+/// The operation waits, and nothing that would run it has happened yet.
+#[track_caller]
+pub fn assert_waits<T: Debug>(poller: &mut Poller<'_>, mut operation: impl FnMut(&mut Io<'_>) -> Poll<Result<T, Error>>) {
+    let answer = operation(&mut poller.io(ME));
+    assert!(answer.is_pending(), "{answer:?}");
+    assert_eq!(poller.poll(Duration::ZERO, |_| ()).unwrap().waiters, 0);
+}
+
+/// The operation is ended by a timeout, and not before its time.
+#[track_caller]
+pub fn assert_times_out<T: Debug>(
+    poller: &mut Poller<'_>,
+    set_timeout: impl FnOnce(&mut Io<'_>, Option<Duration>) -> Result<(), Error>,
+    operation: impl FnMut(&mut Io<'_>) -> Poll<Result<T, Error>>,
+) {
+    let timeout = Duration::from_millis(30);
+    let start = Instant::now();
+    set_timeout(&mut poller.io(ME), Some(timeout)).unwrap();
+    assert_eq!(block(poller, operation).unwrap_err(), Error::TimedOut);
+    assert!(start.elapsed() >= timeout, "{:?}", start.elapsed());
+}
+
+/// Non-blocking, and not passed on to children.
+#[track_caller]
+pub fn assert_flags(fd: impl AsFd) {
+    assert!(fcntl_getfl(&fd).unwrap().contains(OFlags::NONBLOCK));
+    assert!(fcntl_getfd(&fd).unwrap().contains(FdFlags::CLOEXEC));
+}
+
+#[derive(Clone, Copy)]
+enum Act {
+    Operate,
+    Give(HandlerId),
+    Close,
+}
+
+/// Nobody but its owner does anything to a descriptor, until it is given away, and nobody at all once it is closed.
+#[track_caller]
+pub fn assert_ownership<T: Descriptor + 'static, A>(
+    unopened: Unopened<T>,
+    token: fn(&T) -> Token,
+    operation: impl Fn(&T, &mut Io<'_>) -> Poll<Result<A, Error>> + Copy + 'static,
+) {
+    type Turn = Option<(HandlerId, Act)>;
+    let mut storage = ReactorStorage::<Script<Turn>, 2, 2>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let (shared, answers) = (Rc::new(OnceCell::<T>::new()), Log::new());
+    let actor = || {
+        let (shared, answers) = (Rc::clone(&shared), answers.clone());
+        script(move |cx: &mut Context<'_, Script<Turn>>| {
+            let (own, kind) = (cx.id(), shared.get().unwrap());
+            match cx.shared().take_if(|(who, _)| *who == own) {
+                Some((_, Act::Operate)) => answers.push(match operation(kind, cx) {
+                    Poll::Ready(Err(error)) => Some(error),
+                    _ => None,
+                }),
+                Some((_, Act::Give(to))) => cx.give(token(kind), to).unwrap(),
+                Some((_, Act::Close)) => drop(cx.close(token(kind)).unwrap()),
+                None => {}
+            }
+            Poll::Pending
+        })
+    };
+    let first = reactor
+        .spawn_with(unopened, |kind| {
+            assert!(shared.set(kind).is_ok());
+            actor()
+        })
+        .unwrap();
+    let second = reactor.spawn(actor()).unwrap();
+    let mut act = |who, act| {
+        reactor.notify(who).unwrap();
+        settle(&mut reactor, &mut Some((who, act)));
+        answers.take()
+    };
+    let (not_owner, closed) = ([Some(Error::NotOwner)], [Some(Error::Closed)]);
+    assert_eq!(act(first, Act::Operate), [None]);
+    assert_eq!(act(second, Act::Operate), not_owner);
+    assert_eq!(act(first, Act::Give(second)), []);
+    assert_eq!(act(first, Act::Operate), not_owner);
+    assert_eq!(act(second, Act::Operate), [None]);
+    assert_eq!(act(second, Act::Close), []);
+    assert_eq!(act(first, Act::Operate), closed);
+    assert_eq!(act(second, Act::Operate), closed);
+}
+
+/// A folder of a test's own, removed with all that is in it.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("netpoll-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        path
+    }
+
+    pub fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Opens a path without waiting, as somebody else would.
+pub fn open_path(path: &Path, how: OFlags) -> OwnedFd {
+    rustix::fs::open(path, how | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()).unwrap()
+}
