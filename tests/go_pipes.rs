@@ -1,5 +1,5 @@
-//! The cases of Go's `src/os/pipe_test.go` and `src/os/fifo_test.go`, under Go's names. The comment at each says what Go's test demands; what
-//! it demands of a pipe is tried on every kind of stream.
+//! The cases of Go's `src/os/pipe_test.go` and `src/os/fifo_test.go`, under Go's names. The comment at each says what Go's test demands;
+//! what it demands of a pipe is tried on every kind of stream.
 //!
 //! Go's cases that do not apply:
 //!

@@ -1,5 +1,5 @@
-//! The cases of Go's `src/net/timeout_test.go` and `src/os/timeout_test.go`, under Go's names and with Go's tables. The comment at each says
-//! what Go's test demands; what it demands of a `net.Conn` or an `os.File` is tried on every kind of stream.
+//! The cases of Go's `src/net/timeout_test.go` and `src/os/timeout_test.go`, under Go's names and with Go's tables. The comment at each
+//! says what Go's test demands; what it demands of a `net.Conn` or an `os.File` is tried on every kind of stream.
 //!
 //! A goroutine is a waiter here, and a call that blocks one that is tried again when its waiter is handed out. Where Go sleeps the test
 //! waits in the poller, since deadlines pass there and nowhere else.
@@ -21,16 +21,16 @@ mod streams;
 mod util;
 
 use std::cell::Cell;
-use std::net::{SocketAddr, TcpStream as StdStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream as StdStream};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use netpoll::net::{Dial, TcpListener, TcpStream};
-use netpoll::{Clock, Direction, Errno, Error, Instant, Io, OwnedFd, PollerStorage, Timeout, Token, Waiter};
+use netpoll::net::{Dial, TcpListener, TcpStream, UdpSocket};
+use netpoll::{Clock, Direction, Errno, Error, Instant, Io, OwnedFd, PollerStorage, Timeout, Waiter};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recvfrom, sendto};
+use rustix::net::{AddressFamily, SocketType};
 use streams::{ME, Stream, block, close_ends, from_now, go, must_not_return, now, of_every_socket, of_every_stream};
-use util::{BOTH, READ, TestPoller, pty, udp_socket};
+use util::{BOTH, READ, TestPoller, pty};
 
 const MICROSECOND: i64 = 1_000;
 const MILLISECOND: i64 = 1_000 * MICROSECOND;
@@ -64,8 +64,8 @@ fn with_poller(test: impl FnOnce(&mut TestPoller<'_>)) {
     test(&mut TestPoller::new(&mut PollerStorage::<32>::new()));
 }
 
-/// What Go's loops over `xerrs` do: calls until the call fails, with pauses of a third of the timeout, then once more. With a deadline in the
-/// past no call may succeed. Says how many did.
+/// What Go's loops over `xerrs` do: calls until the call fails, with pauses of a third of the timeout, then once more. With a deadline in
+/// the past no call may succeed. Says how many did.
 fn call_until_timed_out(
     poller: &mut TestPoller<'_>,
     timeout: i64,
@@ -264,38 +264,40 @@ fn read_timeout_must_not_return<S: Stream>() {
     });
 }
 
-/// A packet, read into a buffer that is shorter than it: the rest of the packet is gone.
-fn read_from(io: &mut Io<'_>, token: Token) -> Poll<Result<usize, Error>> {
-    io.poll_io(token, Direction::Read, |fd| recvfrom(fd, &mut [0; 1][..], RecvFlags::empty()).map(|(n, ..)| n))
+/// An open socket and its address.
+fn packet_listener(poller: &mut TestPoller<'_>) -> (UdpSocket, SocketAddr) {
+    let unopened = UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = unopened.local_addr().unwrap();
+    (unopened.open(&mut poller.io(ME)).unwrap(), address)
 }
 
-fn open(poller: &mut TestPoller<'_>, socket: UdpSocket) -> (Token, SocketAddr) {
-    let address = socket.local_addr().unwrap();
-    (poller.open(socket, BOTH), address)
+/// The start of a packet; the rest of it is gone.
+fn read_from(io: &mut Io<'_>, socket: &UdpSocket) -> Poll<Result<usize, Error>> {
+    socket.recv_from(io, &mut [0]).map_ok(|(n, _)| n)
 }
 
 /// ReadFrom: as Read.
 #[test]
 fn read_from_timeout() {
     with_poller(|poller| {
-        let sender = udp_socket();
-        let (receiver, address) = open(poller, udp_socket());
+        let (receiver, address) = packet_listener(poller);
+        let (sender, _) = packet_listener(poller);
         for _ in 0..17 {
-            sender.send_to(b"READFROM TIMEOUT TEST", address).unwrap();
+            assert_eq!(block(poller, |io| sender.send_to(io, b"READFROM TIMEOUT TEST", address)), Ok(21));
         }
-        assert_eq!(block(poller, |io| io.poll_ready(receiver, Direction::Read)), Ok(()));
+        assert_eq!(block(poller, |io| io.poll_ready(receiver.token(), Direction::Read)), Ok(()));
         let mut packets = 0;
         for timeout in [-5 * SECOND, 50 * MILLISECOND] {
             let deadline = from_now(timeout);
-            poller.io(ME).set_deadline(receiver, Direction::Read, Some(deadline)).unwrap();
-            packets += call_until_timed_out(poller, timeout, deadline, |io| read_from(io, receiver));
+            receiver.set_read_deadline(&mut poller.io(ME), Some(deadline)).unwrap();
+            packets += call_until_timed_out(poller, timeout, deadline, |io| read_from(io, &receiver));
         }
-        poller.io(ME).set_deadline(receiver, Direction::Read, None).unwrap();
+        receiver.set_read_deadline(&mut poller.io(ME), None).unwrap();
         while packets < 17 {
-            assert_eq!(block(poller, |io| read_from(io, receiver)), Ok(1));
+            assert_eq!(block(poller, |io| read_from(io, &receiver)), Ok(1));
             packets += 1;
         }
-        assert!(read_from(&mut poller.io(ME), receiver).is_pending());
+        assert!(read_from(&mut poller.io(ME), &receiver).is_pending());
     });
 }
 
@@ -333,10 +335,10 @@ fn read_timeout_fluctuation<S: Stream>() {
 #[test]
 fn read_from_timeout_fluctuation() {
     with_poller(|poller| {
-        let (receiver, _) = open(poller, udp_socket());
+        let (receiver, _) = packet_listener(poller);
         fluctuation(poller, |poller, deadline| {
-            poller.io(ME).set_deadline(receiver, Direction::Read, Some(deadline)).unwrap();
-            block(poller, |io| read_from(io, receiver)).unwrap_err()
+            receiver.set_read_deadline(&mut poller.io(ME), Some(deadline)).unwrap();
+            block(poller, |io| read_from(io, &receiver)).unwrap_err()
         });
     });
 }
@@ -395,17 +397,15 @@ fn write_to_timeout() {
     const TEXT: &[u8] = b"WRITETO TIMEOUT TEST";
     for timeout in [-5 * SECOND, 10 * MILLISECOND] {
         with_poller(|poller| {
-            let (receiver, address) = open(poller, udp_socket());
-            let (sender, _) = open(poller, udp_socket());
+            let (receiver, address) = packet_listener(poller);
+            let (sender, _) = packet_listener(poller);
             let deadline = from_now(timeout);
-            poller.io(ME).set_deadline(sender, Direction::Write, Some(deadline)).unwrap();
-            let succeeded = call_until_timed_out(poller, timeout, deadline, |io| {
-                io.poll_io(sender, Direction::Write, |fd| sendto(fd, TEXT, SendFlags::empty(), &address))
-            });
+            sender.set_write_deadline(&mut poller.io(ME), Some(deadline)).unwrap();
+            let succeeded = call_until_timed_out(poller, timeout, deadline, |io| sender.send_to(io, TEXT, address));
             for _ in 0..succeeded {
-                assert_eq!(block(poller, |io| read_from(io, receiver)), Ok(1));
+                assert_eq!(block(poller, |io| read_from(io, &receiver)), Ok(1));
             }
-            assert!(read_from(&mut poller.io(ME), receiver).is_pending());
+            assert!(read_from(&mut poller.io(ME), &receiver).is_pending());
         });
     }
 }
