@@ -17,10 +17,10 @@ mod util;
 
 use std::task::{Poll, ready};
 
-use netpoll::net::{TcpStream, Unopened};
+use netpoll::net::{TcpStream, UnixStream, Unopened};
 use netpoll::{Errno, Error, Io, OwnedFd, PollerStorage, Timeout, Waiter};
 use rustix::pipe::{PipeFlags, pipe_with};
-use streams::{ME, Pipe, Stream, UnixPair, block, close_ends, from_now, go, of_every_stream};
+use streams::{ME, Pipe, Stream, block, close_ends, from_now, go, of_every_stream};
 use util::{PATIENCE, READ, TestPoller};
 
 fn with_poller(test: impl FnOnce(&mut TestPoller<'_>)) {
@@ -42,7 +42,7 @@ fn epipe<S: Stream>() {
 fn epipe_of_what_is_local() {
     epipe::<Pipe>();
     epipe::<streams::Fifo>();
-    epipe::<UnixPair>();
+    epipe::<UnixStream>();
 }
 
 of_every_stream! {

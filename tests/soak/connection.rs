@@ -7,9 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use netpoll::net::{Shutdown, TcpStream};
+use netpoll::net::{Shutdown, TcpStream, UnixStream};
 use netpoll::{Context, Direction, Errno, Error, HandlerId, Instant, Io, OwnedFd, Token};
-use rustix::net::{RecvFlags, SendFlags};
 
 use crate::handlers::Task;
 use crate::journal::{ACCEPTED, DIALLED, EVERYBODY, Fate, Journal, Link, Report, Rng, Tape};
@@ -20,65 +19,59 @@ const LONG_AGO: Option<Instant> = Some(Instant::from_nanos(1));
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
-    /// A Unix socket, by its descriptor.
-    Unix(Token),
+    Unix(UnixStream),
+}
+
+/// The same on each kind.
+macro_rules! on {
+    ($stream:expr, $kind:ident => $act:expr) => {
+        match $stream {
+            Stream::Tcp($kind) => $act,
+            Stream::Unix($kind) => $act,
+        }
+    };
 }
 
 impl Stream {
     pub fn token(&self) -> Token {
-        match self {
-            Stream::Tcp(stream) => stream.token(),
-            Stream::Unix(token) => *token,
-        }
+        on!(self, stream => stream.token())
     }
 
     fn read(&self, io: &mut Io<'_>, buf: &mut [u8], rng: &mut Rng) -> Poll<Result<usize, Error>> {
-        match self {
-            Stream::Tcp(stream) => match rng.below(8) {
-                0 if buf.len() > 1 => {
-                    let (first, second) = buf.split_at_mut(1);
-                    stream.read_vectored(io, &mut [IoSliceMut::new(first), IoSliceMut::new(second)])
-                }
-                1 => {
-                    let n = ready!(stream.peek(io, buf))?;
-                    stream.read(io, &mut buf[..n])
-                }
-                _ => stream.read(io, buf),
-            },
-            Stream::Unix(token) => {
-                io.poll_io(*token, Direction::Read, |fd| rustix::net::recv(fd, &mut *buf, RecvFlags::DONTWAIT).map(|(n, _)| n))
+        on!(self, stream => match rng.below(8) {
+            0 if buf.len() > 1 => {
+                let (first, second) = buf.split_at_mut(1);
+                stream.read_vectored(io, &mut [IoSliceMut::new(first), IoSliceMut::new(second)])
             }
-        }
+            1 => {
+                let n = ready!(stream.peek(io, buf))?;
+                stream.read(io, &mut buf[..n])
+            }
+            _ => stream.read(io, buf),
+        })
     }
 
     /// Writes some of `buf`, and says how much, also if it fails.
     fn write(&self, io: &mut Io<'_>, buf: &[u8], sent: &mut usize, rng: &mut Rng) -> Poll<Result<(), Error>> {
-        let some = match self {
-            Stream::Tcp(stream) => match rng.below(8) {
-                0 => {
-                    let (first, second) = buf.split_at(buf.len() / 2);
-                    stream.write_vectored(io, &[IoSlice::new(first), IoSlice::new(second)])
-                }
-                1 | 2 => return stream.write_all(io, buf, sent),
-                _ => stream.write(io, buf),
-            },
-            Stream::Unix(token) => {
-                io.poll_io(*token, Direction::Write, |fd| rustix::net::send(fd, buf, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+        let some = on!(self, stream => match rng.below(8) {
+            0 => {
+                let (first, second) = buf.split_at(buf.len() / 2);
+                stream.write_vectored(io, &[IoSlice::new(first), IoSlice::new(second)])
             }
-        };
+            1 | 2 => return stream.write_all(io, buf, sent),
+            _ => stream.write(io, buf),
+        });
         some.map_ok(|n| *sent += n)
     }
 
     fn shutdown(&self, io: &mut Io<'_>, how: Shutdown) -> Result<(), Error> {
-        match self {
-            Stream::Tcp(stream) => stream.shutdown(io, how),
-            Stream::Unix(token) => Ok(rustix::net::shutdown(io.fd(*token)?, how)?),
-        }
+        on!(self, stream => stream.shutdown(io, how))
     }
 
     fn reset_on_close(&self, io: &mut Io<'_>) -> Result<(), Error> {
         match self {
             Stream::Tcp(stream) => stream.set_reset_on_close(io, true),
+            // There is no such thing.
             Stream::Unix(_) => Ok(()),
         }
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, ready};
 
-use netpoll::net::{TcpListener, TcpStream, Unopened};
-use netpoll::{AsFd, Context, Direction, Errno, Error, Handler, HandlerId, Instant, Interest, OwnedFd, Token};
+use netpoll::net::{TcpListener, TcpStream, UnixStream, Unopened};
+use netpoll::{AsFd, Context, Direction, Errno, Error, Handler, HandlerId, Instant, Interest, Token};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
+use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::connection::{End, Stream};
@@ -345,25 +345,23 @@ impl Driver {
         if self.keeps_away(cx) {
             return;
         }
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let Ok((first, second)) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None) else {
+        let Ok((first, second)) = UnixStream::pair() else {
             self.journal.count(Fate::DialledAtTheLimit);
             return;
         };
         small_buffers(&first, &mut self.rng);
         small_buffers(&second, &mut self.rng);
-        let source = |fd: OwnedFd| (fd, Interest::default());
         let seed = self.rng.next();
         let journal = Arc::clone(&self.journal);
         // Who accepts knows nothing of the connection before the other says its name: it is no loss if that never comes to be.
-        let accepts = cx.spawn_with(source(second), |token| Task::End(End::accepted(journal, Stream::Unix(token), seed)));
+        let accepts = cx.spawn_with(second, |stream| Task::End(End::accepted(journal, Stream::Unix(stream), seed)));
         if accepts.is_err() {
             self.journal.count(Fate::TableFull);
             return;
         }
         let link = self.begin(None);
         let (journal, theirs, seed) = (Arc::clone(&self.journal), Arc::clone(&link), self.rng.next());
-        let dials = cx.spawn_with(source(first), |token| Task::End(End::dialled(journal, Stream::Unix(token), theirs, seed)));
+        let dials = cx.spawn_with(first, |stream| Task::End(End::dialled(journal, Stream::Unix(stream), theirs, seed)));
         match dials {
             Ok(_) => self.journal.count(Fate::UnixPair),
             Err(_) => {

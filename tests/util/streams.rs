@@ -5,11 +5,11 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use netpoll::net::{TcpStream, Unopened};
+use netpoll::net::{TcpStream, UnixStream, Unopened};
 use netpoll::{Clock, Direction, Error, Instant, Io, OwnedFd, Token, Waiter};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
-use crate::util::{self, BOTH, PATIENCE, READ, TestPoller, WRITE};
+use crate::util::{self, PATIENCE, READ, TestPoller, WRITE};
 
 /// A kind of stream. Whoever adds one names it in [`of_every_stream`] or [`of_every_socket`] too.
 pub trait Stream: Sized {
@@ -40,39 +40,49 @@ pub trait Stream: Sized {
     }
 }
 
-impl Stream for TcpStream {
-    fn pair(poller: &mut TestPoller<'_>) -> (Self, Self) {
-        let (client, server) = util::tcp_pair();
-        let mut open = |fd: std::net::TcpStream| Unopened::from(OwnedFd::from(fd)).open(&mut poller.io(Waiter::new(0))).unwrap();
-        (open(client), open(server))
-    }
+/// The library's own types: by their own functions.
+macro_rules! by_type {
+    ($($kind:ident: $pair:expr;)*) => {$(
+        impl Stream for $kind {
+            fn pair(poller: &mut TestPoller<'_>) -> (Self, Self) {
+                let (first, second) = $pair;
+                let mut open = |fd: OwnedFd| Unopened::from(fd).open(&mut poller.io(Waiter::new(0))).unwrap();
+                (open(first.into()), open(second.into()))
+            }
 
-    fn token(&self) -> Token {
-        TcpStream::token(self)
-    }
+            fn token(&self) -> Token {
+                $kind::token(self)
+            }
 
-    fn read(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
-        TcpStream::read(self, io, buf)
-    }
+            fn read(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<usize, Error>> {
+                $kind::read(self, io, buf)
+            }
 
-    fn write(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
-        TcpStream::write(self, io, buf)
-    }
+            fn write(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
+                $kind::write(self, io, buf)
+            }
 
-    fn set_read_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
-        TcpStream::set_read_deadline(self, io, at)
-    }
+            fn set_read_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
+                $kind::set_read_deadline(self, io, at)
+            }
 
-    fn set_write_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
-        TcpStream::set_write_deadline(self, io, at)
-    }
+            fn set_write_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
+                $kind::set_write_deadline(self, io, at)
+            }
 
-    fn set_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
-        TcpStream::set_deadline(self, io, at)
-    }
+            fn set_deadline(&self, io: &mut Io<'_>, at: Option<Instant>) -> Result<(), Error> {
+                $kind::set_deadline(self, io, at)
+            }
+        }
+    )*};
 }
 
-/// An end of a Unix socket pair, of a pipe, of a named pipe: descriptors without a type of their own.
+by_type! {
+    TcpStream: util::tcp_pair();
+    UnixStream: util::socket_pair();
+}
+
+/// An end of a pipe, of a named pipe: by the descriptor.
 macro_rules! by_descriptor {
     ($($kind:ident: $pair:expr, $first:expr, $second:expr;)*) => {$(
         pub struct $kind(Token);
@@ -91,7 +101,6 @@ macro_rules! by_descriptor {
 }
 
 by_descriptor! {
-    UnixPair: util::socket_pair(), BOTH, BOTH;
     Pipe: util::pipe(), READ, WRITE;
     Fifo: fifo(), READ, WRITE;
 }
@@ -114,7 +123,7 @@ pub fn fifo() -> (OwnedFd, OwnedFd) {
 macro_rules! of_every_stream {
     ($($case:ident),* $(,)?) => {
         $crate::streams::cases!(tcp: netpoll::net::TcpStream; $($case),*);
-        $crate::streams::cases!(unix: $crate::streams::UnixPair; $($case),*);
+        $crate::streams::cases!(unix: netpoll::net::UnixStream; $($case),*);
         $crate::streams::cases!(pipe: $crate::streams::Pipe; $($case),*);
         $crate::streams::cases!(fifo: $crate::streams::Fifo; $($case),*);
     };
@@ -126,7 +135,7 @@ macro_rules! of_every_socket {
     ($($case:ident),* $(,)?) => {
         mod both_ways {
             $crate::streams::cases!(tcp: netpoll::net::TcpStream; $($case),*);
-            $crate::streams::cases!(unix: $crate::streams::UnixPair; $($case),*);
+            $crate::streams::cases!(unix: netpoll::net::UnixStream; $($case),*);
             use super::*;
         }
     };
