@@ -14,6 +14,8 @@ mod gpio_watch;
 mod inherited;
 #[path = "recipes/pipe_filter.rs"]
 mod pipe_filter;
+#[path = "recipes/rs485.rs"]
+mod rs485;
 #[path = "recipes/signals.rs"]
 mod signals;
 #[path = "recipes/watchdog.rs"]
