@@ -8,19 +8,17 @@
 //! On two wires somebody has to switch the transmitter off after the last bit, sooner than the answer comes; a program is too late for
 //! that. Either the kernel's driver does it by the line RTS, which is what the ioctl `TIOCSRS485` asks for, or the adapter does it by itself,
 //! as those on USB do (`--automatic`). Drivers that cannot say `ENOTTY`. The ioctl has no safe form in rustix: a library that takes and
-//! gives back a descriptor (`serial2`) makes it, and everything else is as on any serial line: opened with `O_NOCTTY`, `O_NONBLOCK` and
-//! `O_CLOEXEC`, and set raw.
+//! gives back a descriptor (`serial2`) makes it, and everything else is as on any serial line.
 
 use core::task::{Poll, ready};
 use core::time::Duration;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use netpoll::{Context, Direction, Errno, Error, Handler, Interest, OwnedFd, Reactor, ReactorStorage, Token};
-use rustix::fs::{Mode, OFlags};
-use rustix::termios::{ControlModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr};
-use serial2::{SerialPort, rs4xx::Rs485Config};
+use netpoll::os::{SerialPort, SerialSettings};
+use netpoll::{Context, Errno, Error, Handler, OwnedFd, Reactor, ReactorStorage, Unopened};
+use serial2::rs4xx::Rs485Config;
 use static_cell::ConstStaticCell;
 
 /// Sends bytes on an RS-485 bus and prints what comes, until nothing comes any more
@@ -64,7 +62,7 @@ fn hexadecimal(text: &str) -> Result<Bytes, String> {
 const SILENCE: Duration = Duration::from_millis(20);
 
 struct Bus {
-    line: Token,
+    line: SerialPort,
     request: Vec<u8>,
     sent: usize,
     asked: bool,
@@ -78,26 +76,24 @@ impl Handler for Bus {
     type Error = Error;
 
     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
-        while self.sent < self.request.len() {
-            self.sent += ready!(cx.poll_io(self.line, Direction::Write, |fd| rustix::io::write(fd, &self.request[self.sent..])))?;
-        }
+        ready!(self.line.write_all(cx, &self.request, &mut self.sent))?;
         if !self.asked {
-            cx.set_timeout(self.line, Direction::Read, Some(self.wait))?;
+            self.line.set_read_timeout(cx, Some(self.wait))?;
             self.asked = true;
         }
         loop {
-            match ready!(cx.poll_io(self.line, Direction::Read, |fd| rustix::io::read(fd, &mut self.message[self.len..]))) {
+            match ready!(self.line.read(cx, &mut self.message[self.len..])) {
                 Ok(0) => return Poll::Ready(Err(Errno::IO.into())), // hung up: an adapter that was unplugged
                 Ok(n) => {
                     self.len += n;
-                    cx.set_timeout(self.line, Direction::Read, Some(SILENCE))?;
+                    self.line.set_read_timeout(cx, Some(SILENCE))?;
                     if self.len == self.message.len() {
                         self.print();
                     }
                 }
                 Err(Error::TimedOut) if self.len > 0 => {
                     self.print();
-                    cx.set_timeout(self.line, Direction::Read, Some(self.wait))?;
+                    self.line.set_read_timeout(cx, Some(self.wait))?;
                 }
                 Err(Error::TimedOut) => return Poll::Ready(Ok(())),
                 Err(error) => return Poll::Ready(Err(error)),
@@ -118,48 +114,30 @@ impl Bus {
     }
 }
 
-fn open(path: &Path) -> Result<(OwnedFd, Termios), Errno> {
-    let tty = rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
-    let settings = tcgetattr(&tty)?;
-    Ok((tty, settings))
-}
-
-fn set(tty: &OwnedFd, mut settings: Termios, baud: u32) -> Result<(), Errno> {
-    settings.make_raw();
-    settings.set_speed(baud)?;
-    settings.control_modes.insert(ControlModes::CREAD | ControlModes::CLOCAL);
-    settings.special_codes[SpecialCodeIndex::VMIN] = 1; // with 0, "nothing yet" would read as the end of the file, like a hang-up
-    settings.special_codes[SpecialCodeIndex::VTIME] = 0;
-    tcsetattr(tty, OptionalActions::Now, &settings)?;
-    tcflush(tty, QueueSelector::IOFlush)
-}
-
 /// Lets the driver switch directions.
-fn half_duplex(tty: OwnedFd, invert_rts: bool) -> std::io::Result<OwnedFd> {
+fn half_duplex(tty: OwnedFd, invert_rts: bool) -> std::io::Result<Unopened<SerialPort>> {
     let mut mode = Rs485Config::new();
     mode.set_invert_rts(invert_rts);
-    let port = SerialPort::from(tty);
+    let port = serial2::SerialPort::from(tty);
     port.set_rs4xx_mode(mode)?;
-    Ok(port.into())
+    Ok(OwnedFd::from(port).into())
 }
 
 fn run(arguments: Arguments) -> Result<(), String> {
     let name = arguments.device.display();
-    let named = |errno| format!("{name}: {}", Error::Os(errno));
-    let (mut line, settings) = open(&arguments.device).map_err(named)?;
+    let mut line = SerialPort::open(&arguments.device, &SerialSettings::new(arguments.baud)).map_err(|error| format!("{name}: {error}"))?;
     if !arguments.automatic {
-        line = half_duplex(line, arguments.invert_rts).map_err(|error| match error.raw_os_error() {
+        line = half_duplex(line.into(), arguments.invert_rts).map_err(|error| match error.raw_os_error() {
             Some(number) if number == Errno::NOTTY.raw_os_error() => format!("the driver of {name} has no RS-485 mode"),
             _ => format!("{name}: {error}"),
         })?;
     }
-    set(&line, settings, arguments.baud).map_err(named)?;
     static STORAGE: ConstStaticCell<ReactorStorage<Bus, 1, 1>> = ConstStaticCell::new(ReactorStorage::new());
     let (request, wait) = (arguments.send.0, Duration::from_millis(arguments.wait));
     let bus = |line| Bus { line, request, sent: 0, asked: false, wait, message: [0; 256], len: 0 };
     let mut outcome = Ok(());
     let ran = Reactor::new(STORAGE.take()).and_then(|mut reactor| {
-        reactor.spawn_with((line, Interest::default()), bus)?;
+        reactor.spawn_with(line, bus)?;
         reactor.run(&mut outcome)
     });
     ran.and(outcome).map_err(|error| format!("{name}: {error}"))
