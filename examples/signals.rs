@@ -11,8 +11,8 @@
 //! it would write to the parent's break pipe; a bare `fork` would not.
 //!
 //! Signals are coalesced, so a SIGCHLD does not say how many children have ended, or which: whoever has a child asks about that one
-//! (`waitpid` with `WNOHANG`), and nobody asks for any, which would take away other people's children. From Linux 5.3 on a pidfd, which is
-//! readable when its process has ended, does without the signal.
+//! (`waitpid` with `WNOHANG`), and nobody asks for any, which would take away other people's children. From Linux 5.4 on
+//! [`ChildExit`](netpoll::linux::ChildExit) does without the signal.
 
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use core::task::{Poll, ready};

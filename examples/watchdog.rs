@@ -16,14 +16,13 @@
 use core::net::SocketAddr;
 use core::task::{Poll, ready};
 use core::time::Duration;
-use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use netpoll::{Context, Direction, Error, Handler, HandlerId, Instant, Interest, OwnedFd, Reactor, ReactorStorage, Token};
+use netpoll::net::UdpSocket;
+use netpoll::{Context, Error, Handler, HandlerId, Instant, OwnedFd, Reactor, ReactorStorage};
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recvfrom, sendto};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use static_cell::ConstStaticCell;
@@ -59,7 +58,7 @@ struct Shared {
 // Handlers lie inline in their places, so each place has room for the largest.
 #[allow(clippy::large_enum_variant)]
 enum App {
-    Server { socket: Token, left: Option<u64>, buf: [u8; 2048], answer: Option<(usize, SocketAddrAny)> },
+    Server { socket: UdpSocket, left: Option<u64>, buf: [u8; 2048], answer: Option<(usize, SocketAddr)> },
     Feeder { server: HandlerId, interval: Duration, next: Instant },
 }
 
@@ -74,14 +73,13 @@ impl Handler for App {
                     return Poll::Pending; // as if it waited for what never comes
                 }
                 cx.shared().alive = true;
-                if let Some((len, to)) = answer {
+                if let Some((len, to)) = *answer {
                     // Whatever becomes of one answer, there are others.
-                    let _ = ready!(cx.poll_io(*socket, Direction::Write, |fd| sendto(fd, &buf[..*len], SendFlags::DONTWAIT, to)));
+                    let _ = ready!(socket.send_to(cx, &buf[..len], to));
                     *answer = None;
                 }
-                let (len, _, from) = ready!(cx.poll_io(*socket, Direction::Read, |fd| recvfrom(fd, &mut *buf, RecvFlags::DONTWAIT)))?;
+                *answer = Some(ready!(socket.recv_from(cx, buf))?);
                 *left = left.map(|left| left - 1);
-                *answer = from.map(|from| (len, from));
             },
             App::Feeder { server, interval, next } => {
                 if cx.poll_wake().is_ready() {
@@ -116,7 +114,6 @@ fn feed(shared: &mut Shared) -> Result<(), Error> {
 
 fn serve(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let socket = UdpSocket::bind(arguments.listen)?;
-    socket.set_nonblocking(true)?;
     println!("watchdog: listening on {}", socket.local_addr()?);
 
     static STORAGE: ConstStaticCell<ReactorStorage<App, 2, 1>> = ConstStaticCell::new(ReactorStorage::new());
@@ -124,7 +121,7 @@ fn serve(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let (breaker, mut signals) = (reactor.breaker(), Signals::new([SIGINT, SIGTERM])?);
     std::thread::spawn(move || signals.forever().try_for_each(|_| breaker.wake()));
     let server = |socket| App::Server { socket, left: arguments.stick_after, buf: [0; 2048], answer: None };
-    let server = reactor.spawn_with((socket.into(), Interest::default()), server)?;
+    let server = reactor.spawn_with(socket, server)?;
     let interval = Duration::from_millis(arguments.interval);
     reactor.spawn(App::Feeder { server, interval, next: Instant::from_nanos(0) })?;
 

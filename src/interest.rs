@@ -55,6 +55,7 @@ impl Interest {
     /// Open the write gate.
     pub const WRITE: Interest = Interest(1 << 1);
     /// Open the priority gate. Never implies [`READ`](Interest::READ): a sysfs GPIO file wants this one alone.
+    /// Unlike the others it starts closed: what is to be known before the first event is read before it is waited for.
     pub const PRIORITY: Interest = Interest(1 << 2);
     /// Of several pollers that wait for the same descriptor wake one (`EPOLLEXCLUSIVE`, Linux 4.5); the peer's half-close is then not told
     /// apart from data. Ignored where a system has no such thing.

@@ -102,7 +102,7 @@ impl<'a, F> Table<'a, F> {
         self.state.free_head != NIL || self.slots.len() < self.capacity()
     }
 
-    /// Takes a descriptor. Its gates start `Ready`, the write gate of a connecting socket `Idle`.
+    /// Takes a descriptor. Its gates start `Ready`, but the priority gate and the write gate of a connecting socket `Idle`.
     ///
     /// # Errors
     ///

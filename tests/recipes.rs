@@ -6,6 +6,8 @@ mod example;
 mod program;
 
 // One file for each of them.
+#[path = "recipes/can_log.rs"]
+mod can_log;
 #[path = "recipes/dns_lookup.rs"]
 mod dns_lookup;
 #[path = "recipes/gpio_watch.rs"]

@@ -11,8 +11,12 @@
 //! | files and folders | [`Inotify`] | 2.6.27 | the queue overflows: rescan; nothing is said about network file systems, `/proc` and `/sys` |
 //! | devices that come and go | [`Uevents`] | 2.6.10 | overruns: look at `/sys` again; a message comes before the device node is usable |
 //! | links, addresses, routes | [`Netlink`] | 2.2 | overruns: ask for everything again |
+//! | GPIO lines | example `gpio_watch` | 4.8 | a library's own descriptor: the poller gets a duplicate. By sysfs [`Interest::PRIORITY`](crate::Interest::PRIORITY) alone, whose gate starts closed: read once before the first wait, and from the beginning after each |
+//! | CAN | example `can_log` | 2.6.25 | a full queue is `ENOBUFS`, with an edge for each refusal and none for room: a timer; `ENETDOWN` passes, `ENODEV` does not |
+//! | a child's pipes | example `pipe_filter` | | `O_NONBLOCK` on our ends only; SIGPIPE ignored here, and not in the child |
+//! | sockets of a supervisor | example `inherited` | | they block, and who else has them is for the program to know |
 //! | signals | example `signals` | | the mask of a signalfd is inherited over exec(2); a handler need only wake the [`Breaker`](crate::Breaker) |
-//! | a watchdog | a handler's timer | | feed it only if all is well, and also during a flood: not in [`on_sleep`](crate::Handler::on_sleep) |
+//! | a watchdog | example `watchdog`: a handler's timer | | feed it only if all is well, and also during a flood: not in [`on_sleep`](crate::Handler::on_sleep) |
 //!
 //! The table's versions are of the calls; what the crate needs anyway is newer, but for [`ChildExit`].
 

@@ -31,7 +31,6 @@ fn own_serial_line_has_the_mode_or_not() {
     if !std::path::Path::new("/dev/ttyS0").exists() {
         return skip("rs485::own_serial_line_has_the_mode_or_not", "no /dev/ttyS0");
     }
-    // Without the mode nothing of the line is changed.
     let ended = run("rs485", &["--device", "/dev/ttyS0", "--baud", "115200", "--wait", "50"]);
     match ended.status.code() {
         Some(0) => {}
