@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use netpoll::os::{self, PIPE_BUF, PipeReader, PipeWriter, Unopened};
+use netpoll::Unopened;
+use netpoll::os::{self, PIPE_BUF, PipeReader, PipeWriter};
 use netpoll::{Context, Direction, Errno, Error, Io, OwnedFd, Poller, Reactor, ReactorStorage};
 use os_util::{Folder, ME, assert_flags, assert_ownership, assert_times_out, assert_waits, block, open, open_path, with_poller};
 use rustix::fs::{OFlags, fcntl_getfl};

@@ -3,7 +3,8 @@
 use clap::ValueEnum;
 use core::fmt;
 use core::time::Duration;
-use netpoll::os::{self, SerialPort, SerialSettings, StopBits, Unopened};
+use netpoll::Unopened;
+use netpoll::os::{self, SerialPort, SerialSettings, StopBits};
 use netpoll::{Error, OwnedFd};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;

@@ -15,6 +15,7 @@
 //! | CAN | example `can_log` | 2.6.25 | a full queue is `ENOBUFS`, with an edge for each refusal and none for room: a timer; `ENETDOWN` passes, `ENODEV` does not |
 //! | a child's pipes | example `pipe_filter` | | `O_NONBLOCK` on our ends only; SIGPIPE ignored here, and not in the child |
 //! | sockets of a supervisor | example `inherited` | | they block, and who else has them is for the program to know |
+//! | standard input and output | [`Input`], [`Output`] | | others share them and expect them to block: opened anew, never set |
 //! | signals | example `signals` | | the mask of a signalfd is inherited over exec(2); a handler need only wake the [`Breaker`](crate::Breaker) |
 //! | a watchdog | example `watchdog`: a handler's timer | | feed it only if all is well, and also during a flood: not in [`on_sleep`](crate::Handler::on_sleep) |
 //!
@@ -50,6 +51,7 @@ mod child;
 mod eventfd;
 mod inotify;
 mod netlink;
+mod stdio;
 mod timerfd;
 mod uevent;
 
@@ -61,6 +63,9 @@ pub use rustix::fs::inotify::{ReadFlags, WatchFlags};
 pub use rustix::net::{Protocol, netlink as protocol};
 pub use rustix::process::{Pid, Signal};
 pub use rustix::time::TimerfdClockId as TimerClock;
+pub use stdio::{Input, Output};
+#[cfg(feature = "std")]
+pub use stdio::{stdin, stdout};
 pub use timerfd::{TimerFd, TimerSpec};
 pub use uevent::{Uevent, Uevents};
 

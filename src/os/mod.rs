@@ -1,14 +1,13 @@
 //! Descriptors other than sockets that every Unix has: pipes, terminals.
 //!
 //! Go's runtime waits for these too, under `os.File`. They have no `MSG_DONTWAIT`, so they must be non-blocking themselves: what is made here
-//! is, and what was made elsewhere ([`Unopened::from`]) is checked when it is opened.
+//! is, and what was made elsewhere ([`Unopened::from`](crate::Unopened::from)) is checked when it is opened.
 //!
 //! Paths are [`Arg`]s: a `&str`, a `&CStr`; with the feature `std` a `&Path`, too.
 
 mod pipe;
 mod serial;
 
-pub use crate::descriptor::Unopened;
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use rustix::path::Arg;
 pub use rustix::pipe::PIPE_BUF;

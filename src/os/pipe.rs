@@ -38,7 +38,7 @@ pub fn pipe() -> Result<(Unopened<PipeReader>, Unopened<PipeWriter>), Error> {
 /// blocking one is refused with `EINVAL` when it is opened.
 ///
 /// ```no_run
-/// use netpoll::os::{PipeReader, Unopened};
+/// use netpoll::{Unopened, os::PipeReader};
 /// use netpoll::OwnedFd;
 /// use std::process::{Command, Stdio};
 ///

@@ -22,8 +22,8 @@ use crate::token::Token;
 
 /// A serial line: a UART, a USB adapter, a pseudo-terminal that stands for one (termios(3), tty_ioctl(4)).
 ///
-/// Bytes go through as they are, in both directions. Opening it raises DTR and RTS, by which some boards are reset; others are kept from
-/// opening it ([`set_exclusive`](SerialPort::set_exclusive)).
+/// Bytes go through as they are, in both directions. Opening it raises DTR and RTS, by which some boards are reset. Others may open it as well,
+/// and of two readers each gets a part: see [`set_exclusive`](SerialPort::set_exclusive).
 ///
 /// # An adapter that is unplugged
 ///
@@ -94,8 +94,8 @@ writer!(SerialPort);
 deadlines!(SerialPort);
 
 impl SerialPort {
-    /// Opens a device and sets it: it never waits for a carrier, never becomes the program's terminal, is [raw](SerialSettings::apply), and
-    /// nobody else can open it from then on, but for `CAP_SYS_ADMIN`. What was received before is discarded.
+    /// Opens a device and sets it: it never waits for a carrier, never becomes the program's terminal, and is [raw](SerialSettings::apply). What
+    /// was received before is discarded.
     ///
     /// A line made elsewhere becomes a port by [`Unopened::from`]; it should be [set](SerialSettings::apply).
     ///
@@ -107,7 +107,6 @@ impl SerialPort {
     pub fn open(path: impl Arg, settings: &SerialSettings) -> Result<Unopened<SerialPort>, Error> {
         settings.check()?;
         let tty = super::open(path, OFlags::RDWR)?;
-        ioctl_tiocexcl(&tty)?;
         settings.apply(&tty)?;
         tcflush(&tty, QueueSelector::IOFlush)?;
         Ok(Unopened::new(tty))
@@ -165,8 +164,10 @@ impl SerialPort {
         settings.apply(io.fd(self.token)?)
     }
 
-    /// Whether others are kept from opening the device (`TIOCEXCL`, `TIOCNXCL`), as they are unless this is called: of two readers each would
-    /// get a part. It ends when nobody has the device open.
+    /// Keeps others from opening the device, or lets them (`TIOCEXCL`, `TIOCNXCL`): they get `EBUSY`, unless they have `CAP_SYS_ADMIN`.
+    ///
+    /// It ends when nobody has the device open. Of a pseudo-terminal, that is when its far end is closed, too: who wants to open it again before
+    /// calls this with `false` first.
     ///
     /// # Errors
     ///
@@ -375,11 +376,11 @@ impl SerialSettings {
 
     fn read_from(termios: &Termios) -> SerialSettings {
         let modes = termios.control_modes;
-        let parity = if modes.contains(ControlModes::PARENB) { name_of(&PARITIES, modes & PARITY) } else { None };
         SerialSettings {
             baud: termios.output_speed(),
             data_bits: name_of(&SIZES, modes & ControlModes::CSIZE).unwrap_or(DataBits::Eight),
-            parity: parity.unwrap_or(Parity::None),
+            // Without PARENB the other two mean nothing.
+            parity: name_of(&PARITIES, modes & PARITY).unwrap_or(Parity::None),
             stop_bits: if modes.contains(ControlModes::CSTOPB) { StopBits::Two } else { StopBits::One },
             flow_control: match (
                 modes.contains(ControlModes::CRTSCTS),

@@ -4,17 +4,21 @@
 #![allow(dead_code)]
 
 use std::cell::OnceCell;
+use std::ffi::OsStr;
 use std::fmt::Debug;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use netpoll::os::Unopened;
+use netpoll::Unopened;
 use netpoll::{AsFd, Context, Descriptor, Error, HandlerId, Io, OwnedFd, Poller, PollerStorage, Reactor, ReactorStorage, Token, Waiter};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, mknodat};
-use rustix::io::{FdFlags, fcntl_getfd};
+use rustix::io::{Errno, FdFlags, fcntl_getfd};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::util::{Log, Script, script, settle};
 
@@ -171,4 +175,50 @@ impl Drop for Folder {
 /// Opens a path without waiting, as somebody else would.
 pub fn open_path(path: &Path, how: OFlags) -> OwnedFd {
     rustix::fs::open(path, how | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()).unwrap()
+}
+
+/// A pseudo-terminal: what stands for the wire, which never waits, and the name of the terminal.
+pub fn pty() -> (OwnedFd, PathBuf) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    rustix::io::ioctl_fionbio(&master, true).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    (master, OsStr::from_bytes(name.as_bytes()).into())
+}
+
+/// Reads exactly as much from a descriptor that never waits.
+#[track_caller]
+pub fn expect_bytes(fd: impl AsFd, expected: &[u8]) {
+    let (mut heard, mut buf, end) = (Vec::new(), [0; 1024], Instant::now() + PATIENCE);
+    while heard.len() < expected.len() {
+        match rustix::io::read(&fd, &mut buf) {
+            Ok(0) => break,
+            Ok(n) => heard.extend_from_slice(&buf[..n]),
+            Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
+            Err(errno) => panic!("after {heard:?}: {errno}"),
+        }
+        assert!(Instant::now() < end, "only {heard:?}");
+    }
+    assert_eq!(heard, expected);
+}
+
+const ALONE: &str = "NETPOLL_TEST_ALONE";
+
+/// Whether this is the process that [`alone`] has made.
+pub fn is_alone() -> bool {
+    std::env::var_os(ALONE).is_some()
+}
+
+/// What runs the test `name` of this program in a process of its own.
+pub fn alone(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--test-threads=1", "--nocapture"]).env(ALONE, "1");
+    command
+}
+
+#[track_caller]
+pub fn assert_passed(output: &Output) {
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.contains("1 passed"), "{}\n{stdout}\n{stderr}", output.status);
 }
