@@ -100,7 +100,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `alloc` | storage on the heap with a capacity chosen at run time (`BoxedPollerStorage`, `BoxedReactorStorage`), and `SharedBreaker` |
-//! | `std` | [`OwnedFd`], [`BorrowedFd`] and [`AsFd`] are those of `std::os::fd`; implies `alloc` |
+//! | `std` | [`OwnedFd`], [`BorrowedFd`] and [`AsFd`] are those of `std::os::fd`; `linux::stdin` and `linux::stdout`; implies `alloc` |
 //! | `linux_5_11` | waits count nanoseconds instead of milliseconds (`epoll_pwait2`); the program then needs Linux 5.11 |
 //!
 //! # Platforms
@@ -130,6 +130,8 @@
 //! | a Unix socket is made | `socket`, `bind`, `listen`, `connect`; `socketpair` for two. [`unlink_stale`](net::unlink_stale): `newfstatat` (`statx` on 32 bits), `socket`, `connect`, `close`, `unlinkat` |
 //! | reading, writing | one `recvfrom` or `sendto` (vectored, or with descriptors: `recvmsg`, `sendmsg`) for each operation whose gate is ready |
 //! | addresses, options, credentials | `getsockname`, `getpeername`, `getsockopt`, `setsockopt`, `shutdown` |
+//! | a pipe, a FIFO, a serial line ([`os`]) | `pipe2`, `openat`; `ioctl` for a line's settings; `read`, `write` |
+//! | standard input and output ([`linux`]) | `fstat`, `openat`, `close`, `fcntl` for a socket; `recvfrom` or `read`, `sendto` or `write` |
 //! | a child ([`linux`]) | `pidfd_open`; `waitid` to look; `pidfd_send_signal` |
 //! | a timer | `timerfd_create`, `timerfd_settime` and `timerfd_gettime` (on 32-bit machines those with `64`, and the old ones where these are not known); `read` |
 //! | a counter | `eventfd2`; `read`, `write` |
