@@ -2,36 +2,27 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "util/block.rs"]
+mod block;
 #[path = "util/network.rs"]
 mod network;
 #[path = "util/mod.rs"]
 mod util;
 
-use std::net::{Ipv4Addr, TcpListener as StdListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener as StdListener, TcpStream as StdStream};
 use std::task::Poll;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Duration;
 
+use block::block;
 use netpoll::net::{Dial, KeepAlive, TcpStream};
-use netpoll::{Errno, Error, Io, Poller, PollerStorage, Waiter};
-use util::{PATIENCE, alone, skip};
+use netpoll::{Errno, Error, Poller, PollerStorage, Waiter};
+use util::{alone, skip};
 
 const ME: Waiter = Waiter::new(1);
 
-/// Does what a blocking call would do.
-#[track_caller]
-fn block<T, E>(poller: &mut Poller<'_>, mut operation: impl FnMut(&mut Io<'_>) -> Poll<Result<T, E>>) -> Result<T, E> {
-    let end = StdInstant::now() + PATIENCE;
-    loop {
-        if let Poll::Ready(answer) = operation(&mut poller.io(ME)) {
-            return answer;
-        }
-        assert!(StdInstant::now() < end, "no answer");
-        poller.poll(PATIENCE, |_| ()).unwrap();
-    }
-}
-
-/// A connection over the loopback of a network of the test's own, which `cut` then takes away: not a packet goes through, either way.
-fn with_cut_connection(test: &str, body: impl FnOnce(&mut Poller<'_>, TcpStream, &dyn Fn())) {
+/// A connection over the loopback of a network of the test's own, which can be set `down` and `up` again: not a packet goes through, either way.
+fn with_cut_connection(test: &str, body: impl FnOnce(&mut Poller<'_>, TcpStream, StdStream, &dyn Fn(&str))) {
     let skip = |reason: &dyn std::fmt::Display| skip(test, reason);
     let ip = |arguments: &str| network::ip(skip, arguments);
     if network::own_network(skip).and_then(|()| ip("link set lo up")).is_none() {
@@ -42,19 +33,19 @@ fn with_cut_connection(test: &str, body: impl FnOnce(&mut Poller<'_>, TcpStream,
     let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut dial = Dial::to(listener.local_addr().unwrap());
     let stream = block(&mut poller, |io| dial.poll(io)).unwrap();
-    let _peer = listener.accept().unwrap();
-    body(&mut poller, stream, &|| ip("link set lo down").unwrap());
+    let (peer, _) = listener.accept().unwrap();
+    body(&mut poller, stream, peer, &|state| ip(&format!("link set lo {state}")).unwrap());
 }
 
 // The seeds: the peer is gone without a FIN, and nothing is sent: a read waits for ever, unless keep-alive finds out.
 #[test]
 fn keep_alive_finds_a_silent_peer() {
     alone(|| {
-        with_cut_connection("keep_alive_finds_a_silent_peer", |poller, stream, cut| {
+        with_cut_connection("keep_alive_finds_a_silent_peer", |poller, stream, _peer, network| {
             let second = Duration::from_secs(1);
             stream.set_keepalive(&mut poller.io(ME), Some(KeepAlive { idle: second, interval: second, count: 1 })).unwrap();
             assert!(stream.read(&mut poller.io(ME), &mut [0; 8]).is_pending());
-            cut();
+            network("down");
             let error = block(poller, |io| stream.read(io, &mut [0; 8])).unwrap_err();
             assert_eq!(error.to_string(), "connection timed out");
         });
@@ -65,9 +56,9 @@ fn keep_alive_finds_a_silent_peer() {
 #[test]
 fn unacknowledged_data_fails_the_read() {
     alone(|| {
-        with_cut_connection("unacknowledged_data_fails_the_read", |poller, stream, cut| {
+        with_cut_connection("unacknowledged_data_fails_the_read", |poller, stream, _peer, network| {
             network::sysctl("ipv4/tcp_retries2", "1");
-            cut();
+            network("down");
             // Into the kernel's own buffer: it succeeds.
             assert_eq!(stream.write(&mut poller.io(ME), b"hello"), Poll::Ready(Ok(5)));
             let error = block(poller, |io| stream.read(io, &mut [0; 8])).unwrap_err();
@@ -81,12 +72,18 @@ fn unacknowledged_data_fails_the_read() {
 #[test]
 fn a_deadline_does_not_wait_for_the_kernel() {
     alone(|| {
-        with_cut_connection("a_deadline_does_not_wait_for_the_kernel", |poller, stream, cut| {
-            cut();
+        with_cut_connection("a_deadline_does_not_wait_for_the_kernel", |poller, stream, mut peer, network| {
+            network("down");
             assert_eq!(stream.write(&mut poller.io(ME), b"hello"), Poll::Ready(Ok(5)));
             stream.set_read_timeout(&mut poller.io(ME), Some(Duration::from_millis(20))).unwrap();
             assert_eq!(block(poller, |io| stream.read(io, &mut [0; 8])), Err(Error::TimedOut));
-            assert_eq!(stream.take_error(&mut poller.io(ME)), Ok(None));
+            network("up");
+            let mut received = [0; 5];
+            peer.read_exact(&mut received).unwrap();
+            assert_eq!(&received, b"hello");
+            stream.set_read_deadline(&mut poller.io(ME), None).unwrap();
+            peer.write_all(b"again").unwrap();
+            assert_eq!(block(poller, |io| stream.read(io, &mut received)), Ok(5));
         });
     });
 }

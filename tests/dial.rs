@@ -2,6 +2,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "util/block.rs"]
+mod block;
 #[path = "util/mod.rs"]
 mod util;
 
@@ -31,14 +33,7 @@ fn with_poller<T>(test: impl FnOnce(&mut Poller<'_>) -> T) -> T {
 /// Does what Go's blocking `Dial` would do.
 #[track_caller]
 fn block<const N: usize>(poller: &mut Poller<'_>, dial: &mut Dial<N>) -> Result<TcpStream, OpError> {
-    let end = StdInstant::now() + PATIENCE;
-    loop {
-        if let Poll::Ready(answer) = dial.poll(&mut poller.io(ME)) {
-            return answer;
-        }
-        assert!(StdInstant::now() < end, "no answer");
-        poller.poll(PATIENCE, |_| ()).unwrap();
-    }
+    block::block(poller, |io| dial.poll(io))
 }
 
 fn listener() -> (StdListener, SocketAddr) {

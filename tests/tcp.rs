@@ -2,6 +2,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "util/block.rs"]
+mod block;
 #[path = "util/reactor.rs"]
 mod util;
 
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant as StdInstant};
 
+use block::block;
 use netpoll::net::{KeepAlive, ListenOptions, Shutdown, TcpListener, TcpStream, Unopened};
 use netpoll::{Context, Direction, Errno, Error, Instant, Io, OwnedFd, Poller, PollerStorage, Reactor, ReactorStorage, Timeout, Waiter};
 use rustix::event::PollFlags;
@@ -39,18 +42,6 @@ fn with_stream<T>(test: impl FnOnce(&mut Poller<'_>, TcpStream, StdStream, Probe
         let stream = ours.open(&mut poller.io(ME)).unwrap();
         test(poller, stream, peer, probe)
     })
-}
-
-/// Does what a blocking call would do; fails if nobody is run although the operation waits.
-#[track_caller]
-fn block<T>(poller: &mut Poller<'_>, mut operation: impl FnMut(&mut Io<'_>) -> Poll<Result<T, Error>>) -> Result<T, Error> {
-    loop {
-        if let Poll::Ready(answer) = operation(&mut poller.io(ME)) {
-            return answer;
-        }
-        let polled = poller.poll(PATIENCE, |_| ()).unwrap();
-        assert!(polled.waiters > 0, "it waits, and nobody is run: a lost edge");
-    }
 }
 
 /// Byte `index` of a stream in which no two places look alike.

@@ -3,6 +3,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "util/block.rs"]
+mod block;
 #[path = "util/network.rs"]
 mod network;
 #[path = "util/reactor.rs"]
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant as StdInstant};
 
+use block::block;
 use netpoll::net::{MulticastInterface, UdpOptions, UdpSocket};
 use netpoll::{Context, Errno, Error, Handler, Instant, Io, Poller, PollerStorage, Reactor, ReactorStorage, Timeout, Waiter};
 use reactor::{Answer, DONE, Log, PATIENCE, Probe, Script, limit_this_program, run_until, script, settle};
@@ -39,18 +42,6 @@ fn with_poller<T>(test: impl FnOnce(&mut Poller<'_>) -> T) -> T {
 /// What an operation in our name says at once.
 fn now<T>(poller: &mut Poller<'_>, operation: impl FnOnce(&mut Io<'_>) -> T) -> T {
     operation(&mut poller.io(ME))
-}
-
-/// Does what a blocking call would do; fails if nobody is run although the operation waits.
-#[track_caller]
-fn block<T>(poller: &mut Poller<'_>, mut operation: impl FnMut(&mut Io<'_>) -> Poll<Result<T, Error>>) -> Result<T, Error> {
-    loop {
-        if let Poll::Ready(answer) = operation(&mut poller.io(ME)) {
-            return answer;
-        }
-        let polled = poller.poll(PATIENCE, |_| ()).unwrap();
-        assert!(polled.waiters > 0, "it waits, and nobody is run: a lost edge");
-    }
 }
 
 /// The next datagram, and who sent it.

@@ -4,6 +4,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "util/block.rs"]
+mod block;
 #[path = "util/mod.rs"]
 mod descriptors;
 #[path = "util/reactor.rs"]
@@ -21,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant as StdInstant};
 
+use block::block;
 use descriptors::{alone, dup, eventually, open_fds, pipe};
 use netpoll::net::{
     PeerCredentials, Shutdown, SocketAddrUnix, UnixConnection, UnixDatagram, UnixListenOptions, UnixListener, UnixReceived, UnixSeqpacket,
@@ -223,21 +226,6 @@ fn with_pair<S: Socket>(test: impl FnOnce(&mut Poller<'_>, S, S)) {
         let other = other.open(&mut poller.io(ME)).unwrap();
         test(poller, one, other);
     });
-}
-
-/// Does what a blocking call would do; fails if nobody is run although the operation waits. The poll also ends when the other end has an
-/// edge, for which nobody waits.
-#[track_caller]
-fn block<T>(poller: &mut Poller<'_>, mut operation: impl FnMut(&mut Io<'_>) -> Poll<Result<T, Error>>) -> Result<T, Error> {
-    let end = StdInstant::now() + PATIENCE;
-    loop {
-        if let Poll::Ready(answer) = operation(&mut poller.io(ME)) {
-            return answer;
-        }
-        while poller.poll(end.saturating_duration_since(StdInstant::now()), |_| ()).unwrap().waiters == 0 {
-            assert!(StdInstant::now() < end, "it waits, and nobody is run: a lost edge");
-        }
-    }
 }
 
 #[track_caller]

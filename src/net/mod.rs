@@ -32,6 +32,7 @@
 mod accept;
 mod byte_stream;
 mod dial;
+mod inet_socket;
 mod multicast;
 mod options;
 mod tcp_listener;
@@ -60,35 +61,7 @@ pub use unix_seqpacket::UnixSeqpacket;
 pub use unix_socket::{PeerCredentials, unlink_stale};
 pub use unix_stream::UnixStream;
 
-use core::net::SocketAddr;
-
-use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType};
-
-use crate::error::Error;
+use rustix::net::{RecvFlags, SendFlags};
 
 const RECV: RecvFlags = RecvFlags::DONTWAIT;
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-
-/// A TCP socket of the address's family.
-fn tcp_socket(addr: SocketAddr) -> Result<OwnedFd, Errno> {
-    socket(addr, SocketType::STREAM)
-}
-
-fn socket(addr: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
-    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    rustix::net::socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
-}
-
-fn ip(addr: SocketAddrAny) -> Result<SocketAddr, Error> {
-    SocketAddr::try_from(addr).map_err(Error::Os)
-}
-
-fn local_addr(fd: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
-    ip(rustix::net::getsockname(fd)?)
-}
-
-fn peer_addr(fd: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
-    ip(rustix::net::getpeername(fd)?.ok_or(Errno::NOTCONN)?)
-}

@@ -6,6 +6,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
+use super::inet_socket;
 use crate::error::Error;
 
 /// Which of the machine's interfaces a group is joined on, or datagrams to groups go out of.
@@ -156,6 +157,6 @@ impl<'a> Multicast<'a> {
     }
 
     fn is_v6(&self) -> Result<bool, Error> {
-        Ok(super::local_addr(self.fd)?.is_ipv6())
+        Ok(inet_socket::local_addr(self.fd)?.is_ipv6())
     }
 }

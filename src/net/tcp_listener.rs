@@ -4,10 +4,10 @@ use core::net::SocketAddr;
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, sockopt};
+use rustix::net::{SocketAddrAny, SocketType, sockopt};
 
 use super::accept::listener;
-use super::{KeepAlive, ListenOptions, TcpStream};
+use super::{KeepAlive, ListenOptions, TcpStream, inet_socket};
 use crate::descriptor::{Unopened, descriptor};
 use crate::error::Error;
 use crate::interest::Interest;
@@ -56,7 +56,7 @@ listener!(TcpListener, socket: TcpStream, address: SocketAddr, peer: peer);
 
 /// Every connection of TCP has a peer's address.
 fn peer(addr: Option<SocketAddrAny>) -> Result<SocketAddr, Error> {
-    super::ip(addr.ok_or(Errno::NOTCONN)?)
+    inet_socket::ip(addr.ok_or(Errno::NOTCONN)?)
 }
 
 impl Unopened<TcpListener> {
@@ -66,7 +66,7 @@ impl Unopened<TcpListener> {
     ///
     /// [`Error::Os`], as getsockname(2).
     pub fn local_addr(&self) -> Result<SocketAddr, Error> {
-        super::local_addr(self.as_fd())
+        inet_socket::local_addr(self.as_fd())
     }
 }
 
@@ -87,7 +87,7 @@ impl TcpListener {
     ///
     /// As [`bind`](TcpListener::bind).
     pub fn bind_with(addr: SocketAddr, options: &ListenOptions) -> Result<Unopened<TcpListener>, Error> {
-        let fd = super::tcp_socket(addr)?;
+        let fd = inet_socket::socket(addr, SocketType::STREAM)?;
         if options.reuse_address {
             sockopt::set_socket_reuseaddr(&fd, true)?;
         }
@@ -114,6 +114,6 @@ impl TcpListener {
     ///
     /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
     pub fn local_addr(&self, io: &mut Io<'_>) -> Result<SocketAddr, Error> {
-        super::local_addr(io.fd(self.token)?)
+        inet_socket::local_addr(io.fd(self.token)?)
     }
 }

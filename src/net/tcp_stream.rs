@@ -4,11 +4,12 @@ use core::net::SocketAddr;
 use core::task::Poll;
 use core::time::Duration;
 
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
-use rustix::net::{Shutdown, sockopt};
+use rustix::net::{Shutdown, SocketType, sockopt};
 
 use super::byte_stream::byte_stream;
+use super::inet_socket::{inet_socket, socket};
 use super::{ConnectOptions, KeepAlive, RECV, SEND};
 use crate::descriptor::{Unopened, deadlines, descriptor, reader, writer};
 use crate::error::Error;
@@ -48,27 +49,8 @@ descriptor!(TcpStream, interest: Interest::READ.union(Interest::WRITE).union(Int
 reader!(TcpStream);
 writer!(TcpStream);
 deadlines!(TcpStream);
+inet_socket!(TcpStream);
 byte_stream!(TcpStream);
-
-impl Unopened<TcpStream> {
-    /// The socket's own address.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Os`], as getsockname(2).
-    pub fn local_addr(&self) -> Result<SocketAddr, Error> {
-        super::local_addr(self.as_fd())
-    }
-
-    /// The peer's address.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Os`], as getpeername(2): `ENOTCONN` while it is connecting.
-    pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
-        super::peer_addr(self.as_fd())
-    }
-}
 
 impl TcpStream {
     /// Begins to connect, with Go's options. Open what it gives, then wait with [`poll_connected`](TcpStream::poll_connected); a write
@@ -89,7 +71,7 @@ impl TcpStream {
     /// As [`connect`](TcpStream::connect), and bind(2): `EADDRINUSE`, `EADDRNOTAVAIL`; `EINVAL` or `EAFNOSUPPORT` when the local address is
     /// of another family.
     pub fn connect_with(addr: SocketAddr, options: &ConnectOptions) -> Result<Unopened<TcpStream>, Error> {
-        let fd = super::tcp_socket(addr)?;
+        let fd = socket(addr, SocketType::STREAM)?;
         if options.keep_alive.is_some() {
             KeepAlive::apply(options.keep_alive, fd.as_fd())?;
         }
@@ -204,36 +186,5 @@ impl TcpStream {
     /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
     pub fn set_reset_on_close(&self, io: &mut Io<'_>, on: bool) -> Result<(), Error> {
         self.option(io, |fd| sockopt::set_socket_linger(fd, on.then_some(Duration::ZERO)))
-    }
-
-    /// Takes the error that the kernel keeps for the socket (`SO_ERROR`); reads and writes report it by themselves.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] when the kernel cannot say.
-    pub fn take_error(&self, io: &mut Io<'_>) -> Result<Option<Errno>, Error> {
-        Ok(sockopt::socket_error(io.fd(self.token)?)?.err())
-    }
-
-    /// The socket's own address.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
-    pub fn local_addr(&self, io: &mut Io<'_>) -> Result<SocketAddr, Error> {
-        super::local_addr(io.fd(self.token)?)
-    }
-
-    /// The peer's address.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Os`] with `ENOTCONN` when there is none (yet, or any more), [`Error::Closed`], [`Error::NotOwner`].
-    pub fn peer_addr(&self, io: &mut Io<'_>) -> Result<SocketAddr, Error> {
-        super::peer_addr(io.fd(self.token)?)
-    }
-
-    fn option(&self, io: &mut Io<'_>, set: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>) -> Result<(), Error> {
-        Ok(set(io.fd(self.token)?.as_fd())?)
     }
 }

@@ -3,10 +3,11 @@
 use core::net::SocketAddr;
 use core::task::{Poll, ready};
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SocketAddrAny, SocketType, sockopt};
 
+use super::inet_socket::{self, inet_socket};
 use super::{Multicast, RECV, SEND, UdpOptions};
 use crate::descriptor::{Unopened, deadlines, descriptor};
 use crate::error::Error;
@@ -69,6 +70,7 @@ pub struct UdpSocket {
 // A short answer proves nothing: only EAGAIN says that there is no other datagram.
 descriptor!(UdpSocket, interest: Interest::READ.union(Interest::WRITE), must_not_block: false);
 deadlines!(UdpSocket);
+inet_socket!(UdpSocket);
 
 /// What [`UdpSocket::recv_msg`] tells of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,24 +85,6 @@ pub struct Received {
 }
 
 impl Unopened<UdpSocket> {
-    /// The address that it is bound to.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Os`], as getsockname(2).
-    pub fn local_addr(&self) -> Result<SocketAddr, Error> {
-        super::local_addr(self.as_fd())
-    }
-
-    /// The address that it is connected to.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Os`], as getpeername(2): `ENOTCONN` for one that was only bound.
-    pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
-        super::peer_addr(self.as_fd())
-    }
-
     /// Its multicast groups and settings.
     pub fn multicast(&self) -> Multicast<'_> {
         Multicast::new(self.as_fd())
@@ -319,42 +303,11 @@ impl UdpSocket {
     pub fn multicast<'a>(&self, io: &'a mut Io<'_>) -> Result<Multicast<'a>, Error> {
         io.fd(self.token).map(Multicast::new)
     }
-
-    /// Takes the error that the kernel keeps for the socket (`SO_ERROR`); sending and receiving report it by themselves.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] when the kernel cannot say.
-    pub fn take_error(&self, io: &mut Io<'_>) -> Result<Option<Errno>, Error> {
-        Ok(sockopt::socket_error(io.fd(self.token)?)?.err())
-    }
-
-    /// The address that it is bound to.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
-    pub fn local_addr(&self, io: &mut Io<'_>) -> Result<SocketAddr, Error> {
-        super::local_addr(io.fd(self.token)?)
-    }
-
-    /// The address that it is connected to.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Os`] with `ENOTCONN` when there is none, [`Error::Closed`], [`Error::NotOwner`].
-    pub fn peer_addr(&self, io: &mut Io<'_>) -> Result<SocketAddr, Error> {
-        super::peer_addr(io.fd(self.token)?)
-    }
-
-    fn option(&self, io: &mut Io<'_>, set: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>) -> Result<(), Error> {
-        Ok(set(io.fd(self.token)?.as_fd())?)
-    }
 }
 
 /// A UDP socket of the address's family, without an address yet.
 fn socket(addr: SocketAddr, options: &UdpOptions) -> Result<OwnedFd, Errno> {
-    let fd = super::socket(addr, SocketType::DGRAM)?;
+    let fd = inet_socket::socket(addr, SocketType::DGRAM)?;
     if options.reuse_address {
         sockopt::set_socket_reuseaddr(&fd, true)?;
     }
@@ -372,5 +325,5 @@ fn socket(addr: SocketAddr, options: &UdpOptions) -> Result<OwnedFd, Errno> {
 
 /// Every datagram of IP has a sender; only a descriptor of another kind gives none.
 fn sender(addr: Option<SocketAddrAny>) -> Result<SocketAddr, Error> {
-    super::ip(addr.ok_or(Errno::AFNOSUPPORT)?)
+    inet_socket::ip(addr.ok_or(Errno::AFNOSUPPORT)?)
 }

@@ -3,6 +3,10 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+#[path = "block.rs"]
+mod block;
+
+pub use block::block;
 use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::fmt::Debug;
@@ -37,18 +41,6 @@ pub fn with_poller<T>(test: impl FnOnce(&mut Poller<'_>) -> T) -> T {
 #[track_caller]
 pub fn open<T: Descriptor>(poller: &mut Poller<'_>, unopened: Unopened<T>) -> T {
     unopened.open(&mut poller.io(ME)).unwrap()
-}
-
-/// Does what a blocking call would do; fails if nobody is run although the operation waits.
-#[track_caller]
-pub fn block<T>(poller: &mut Poller<'_>, mut operation: impl FnMut(&mut Io<'_>) -> Poll<Result<T, Error>>) -> Result<T, Error> {
-    loop {
-        if let Poll::Ready(answer) = operation(&mut poller.io(ME)) {
-            return answer;
-        }
-        let polled = poller.poll(PATIENCE, |_| ()).unwrap();
-        assert!(polled.waiters > 0, "it waits, and nobody is run: a lost edge");
-    }
 }
 
 /// The operation waits, and nothing that would run it has happened yet.
