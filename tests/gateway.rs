@@ -122,7 +122,8 @@ impl Client {
 
     /// The gateway has closed the connection, and said nothing more.
     fn expect_end(&mut self) {
-        match self.stream.read(&mut [0; 1]) {
+        // Not `read`: that ends by any signal.
+        match self.stream.read_to_end(&mut Vec::new()) {
             Ok(0) => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             other => panic!("{other:?} instead of the end"),
