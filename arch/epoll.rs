@@ -3,17 +3,15 @@
 use core::mem::MaybeUninit;
 use core::time::Duration;
 
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
-use rustix::termios::ControlModes;
-use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use super::Event;
 use crate::error::Error;
-use crate::interest::Interest;
+use crate::interest::{Directions, Interest};
 use crate::readiness::{Readiness, epoll_bits};
-use crate::time::Instant;
 
 static_assertions::const_assert_eq!(epoll_bits::IN, EventFlags::IN.bits());
 static_assertions::const_assert_eq!(epoll_bits::PRI, EventFlags::PRI.bits());
@@ -22,8 +20,11 @@ static_assertions::const_assert_eq!(epoll_bits::ERR, EventFlags::ERR.bits());
 static_assertions::const_assert_eq!(epoll_bits::HUP, EventFlags::HUP.bits());
 static_assertions::const_assert_eq!(epoll_bits::RDHUP, EventFlags::RDHUP.bits());
 
-/// Turns parity into a bit that is always the same; empty where there is none.
-pub(crate) const STICK_PARITY: ControlModes = ControlModes::CMSPAR;
+pub(crate) const ONE_SHOT: Directions = Directions::NONE;
+pub(crate) const BREAK_IS_ONE_SHOT: bool = false;
+pub(crate) const PRIORITY: bool = true;
+pub(crate) const REPLACES: bool = false;
+pub(crate) const KEPT: u64 = u64::MAX;
 
 /// As many as Go takes at once.
 const BATCH: usize = 128;
@@ -38,7 +39,7 @@ impl Selector {
         Ok(Selector { epoll: epoll::create(CreateFlags::CLOEXEC)? })
     }
 
-    pub(crate) fn open(&self, fd: BorrowedFd<'_>, bits: u64, interest: Interest) -> Result<(), Error> {
+    pub(crate) fn open(&self, fd: BorrowedFd<'_>, bits: u64, interest: Interest) -> Result<Directions, Error> {
         let mut flags = EventFlags::ET;
         for (choice, flag) in [
             (Interest::READ, EventFlags::IN),
@@ -55,29 +56,34 @@ impl Selector {
         if interest.contains(Interest::READ) && !interest.contains(Interest::EXCLUSIVE) {
             flags |= EventFlags::RDHUP;
         }
-        epoll::add(&self.epoll, fd, EventData::new_u64(bits), flags).map_err(|errno| match errno {
-            Errno::PERM => Error::NotPollable,
-            errno => errno.into(),
-        })
+        match epoll::add(&self.epoll, fd, EventData::new_u64(bits), flags) {
+            Ok(()) => Ok(Directions::ALL),
+            Err(Errno::PERM) => Err(Error::NotPollable),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     pub(crate) fn open_break(&self, fd: BorrowedFd<'_>, bits: u64) -> Result<(), Errno> {
         epoll::add(&self.epoll, fd, EventData::new_u64(bits), EventFlags::IN)
     }
 
-    pub(crate) fn close(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    pub(crate) fn arm(&self, _: BorrowedFd<'_>, _: u64, _: Directions) -> Result<Readiness, Errno> {
+        Ok(Readiness::EMPTY)
+    }
+
+    pub(crate) fn close(&self, fd: BorrowedFd<'_>, _: Directions) -> Result<(), Errno> {
         epoll::delete(&self.epoll, fd)
     }
 
     #[inline]
-    pub(crate) fn wait(&self, timeout: Option<Duration>, mut each: impl FnMut(u64, Readiness)) -> Result<usize, Errno> {
+    pub(crate) fn wait(&self, timeout: Option<Duration>, mut each: impl FnMut(Event)) -> Result<usize, Errno> {
         let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
         let timeout = timeout.map(timespec);
         let (events, _) = epoll::wait(&self.epoll, &mut buffer, timeout.as_ref())?;
         for event in events.iter() {
             // The kernel's struct is packed on x86_64.
             let (data, flags) = (event.data, event.flags);
-            each(data.u64(), Readiness::from_epoll(flags.bits()));
+            each(Event { bits: data.u64(), readiness: Readiness::from_epoll(flags.bits()), spent: Directions::NONE, fd: -1 });
         }
         Ok(events.len())
     }
@@ -95,22 +101,6 @@ fn timespec(timeout: Duration) -> Timespec {
     const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
     let timeout = timeout.min(LONGEST);
     Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
-}
-
-pub(crate) fn monotonic() -> Instant {
-    instant(clock_gettime(ClockId::Monotonic))
-}
-
-pub(crate) fn boottime() -> Instant {
-    instant(clock_gettime(ClockId::Boottime))
-}
-
-fn instant(time: Timespec) -> Instant {
-    Instant::from_nanos((time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64))
-}
-
-pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
-    rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
 }
 
 #[cfg(test)]

@@ -1,30 +1,110 @@
 //! The contract of a back-end, and the choice of one. This folder is the only place for names of operating systems.
 //!
-//! A back-end is a module with a type `Selector` and two functions; there is no trait, since exactly one is compiled. It imports value
+//! A back-end is a module with a type `Selector` and five constants; there is no trait, since exactly one is compiled. It imports value
 //! types only. After the comment at the top of Go's `runtime/netpoll.go`:
 //!
 //! * `Selector::new() -> Result<Selector, Errno>`: makes the kernel's object, close-on-exec. Go's `netpollinit`.
-//! * `Selector::open(&self, fd, bits, interest) -> Result<(), Error>`: arms edge-triggered notifications for `fd` until it is closed;
-//!   `bits` come back with each. Readiness that is there already must be reported. What the kernel cannot wait for is `NotPollable`.
-//!   Failing leaves nothing registered. Go's `netpollopen`.
-//! * `Selector::open_break(&self, fd, bits) -> Result<(), Errno>`: the same, level-triggered and for reading only.
-//! * `Selector::close(&self, fd) -> Result<(), Errno>`: disarms. Go's `netpollclose`.
+//! * `Selector::open(&self, fd, bits, interest) -> Result<Directions, Error>`: arms edge-triggered notifications for `fd` until it is
+//!   closed; `bits` come back with each. Readiness that is there already must be reported. What the kernel cannot wait for is
+//!   `NotPollable`. Says which directions it has armed. Failing leaves nothing registered. Go's `netpollopen`.
+//! * `Selector::arm(&self, fd, bits, directions) -> Result<Readiness, Errno>`: arms what is one-shot, when somebody waits for it: these
+//!   directions are to be armed from now on. Readiness that is there already must be reported by the next wait, or is answered at once. Go's
+//!   `netpollarm`.
+//! * `Selector::close(&self, fd, armed) -> Result<(), Errno>`: disarms; an error means that the kernel does not know the descriptor any
+//!   more. Go's `netpollclose`.
+//! * `Selector::open_break(&self, fd, bits) -> Result<(), Errno>`: as `open`, level-triggered and for reading only. Where
+//!   [`BREAK_IS_ONE_SHOT`] it is called again each time that the pipe has been emptied.
 //! * `Selector::wait(&self, timeout, each) -> Result<usize, Errno>`: waits for events, for ever (`None`), not at all (zero) or up to a
-//!   time, which is rounded up to what the kernel can count and clamped to what it accepts; hands each event's bits and
-//!   [`Readiness`](crate::readiness::Readiness) to `each`; says how many there were. `EINTR` is returned. Go's `netpoll`.
+//!   time, which is rounded up to what the kernel can count and clamped to what it accepts; hands each [`Event`] to `each`; says how many
+//!   there were. `EINTR` is returned. Go's `netpoll`.
 //! * `AsFd` for `Selector`: readable while an event waits, so that a foreign loop can wait on it.
-//! * `monotonic()`, `boottime()`: the clocks. `pipe()`: a non-blocking close-on-exec pipe, read end first. `STICK_PARITY`: a mode of
-//!   serial lines that not every system has.
+//! * `ONE_SHOT: Directions`: those whose notifications end with the first one, and which are therefore armed at each wait.
+//! * `BREAK_IS_ONE_SHOT: bool`: whether that of the break pipe does.
+//! * `PRIORITY: bool`: whether the kernel tells urgent data apart.
+//! * `REPLACES: bool`: whether opening a descriptor a second time silently takes the place of the first, instead of being `EEXIST`.
+//! * `KEPT: u64`: which of the `bits` come back. What is lost above is checked by the descriptor's number.
 //!
-//! Beside it, `pidfd`: what of [`linux`](crate::linux) is not the same on Linux and Android.
+//! | | epoll | kqueue | event ports |
+//! |---|---|---|---|
+//! | `open` arms | everything | reading | nothing |
+//! | `ONE_SHOT` | nothing | writing: a permanent filter would wake on most acknowledgements | everything |
+//! | `PRIORITY` | yes | no | yes |
+//! | `unsafe` | none | the one call | the two calls that name a descriptor by its number |
+//!
+//! Beside it, `unix`: all that systems differ in besides this; `pidfd`: what of [`linux`](crate::linux) is not the same on Linux and
+//! Android.
+//!
+//! A back-end is chosen by the system. For tests `--cfg netpoll_backend="kqueue"` or `"event_port"` chooses one on any host; its kernel is
+//! then whatever `rustix::event::kqueue` or `rustix::event::port` is there, for example that of a `[patch]`ed rustix. With
+//! `--cfg netpoll_model` it is the model of that kernel in `tests/kernel`.
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::fd::RawFd;
+
+use crate::interest::Directions;
+use crate::readiness::Readiness;
+
+/// What the kernel says of a descriptor.
+pub(crate) struct Event {
+    /// What the descriptor was opened with, as far as it is [`KEPT`].
+    pub(crate) bits: u64,
+    pub(crate) readiness: Readiness,
+    /// What is not armed any more.
+    pub(crate) spent: Directions,
+    /// The descriptor's number, where not all bits are kept.
+    pub(crate) fd: RawFd,
+}
+
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(netpoll_backend = "kqueue", netpoll_backend = "event_port"))))]
 mod epoll;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use epoll::{STICK_PARITY, Selector, boottime, monotonic, pipe};
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(netpoll_backend = "kqueue", netpoll_backend = "event_port"))))]
+use epoll as backend;
+
+#[cfg(any(
+    netpoll_backend = "kqueue",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_vendor = "apple"
+))]
+mod kqueue;
+#[cfg(any(
+    netpoll_backend = "kqueue",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_vendor = "apple"
+))]
+use kqueue as backend;
+
+#[cfg(any(netpoll_backend = "event_port", target_os = "illumos", target_os = "solaris"))]
+mod event_port;
+#[cfg(any(netpoll_backend = "event_port", target_os = "illumos", target_os = "solaris"))]
+use event_port as backend;
+
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(netpoll_backend = "kqueue", netpoll_backend = "event_port")))))]
+mod pollable;
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(netpoll_backend = "kqueue", netpoll_backend = "event_port")))))]
+mod udata;
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_vendor = "apple",
+    target_os = "illumos",
+    target_os = "solaris"
+)))]
+compile_error!("netpoll has no back-end for this operating system: see the platform table in its README");
+
+mod unix;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod pidfd;
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-compile_error!("netpoll has no back-end for this operating system: see the platform table in its README");
+pub(crate) use backend::{BREAK_IS_ONE_SHOT, KEPT, ONE_SHOT, PRIORITY, REPLACES, Selector};
+pub(crate) use unix::{STICK_PARITY, boottime, monotonic, pipe};

@@ -56,11 +56,18 @@ pub(crate) struct Gates {
     opened: Directions,
     ready: Directions,
     waiting: Directions,
+    /// What the kernel is going to report.
+    armed: Directions,
 }
 
 impl Gates {
-    pub(crate) const UNOPENED: Gates =
-        Gates { waiters: [Waiter(0); 3], opened: Directions::NONE, ready: Directions::NONE, waiting: Directions::NONE };
+    pub(crate) const UNOPENED: Gates = Gates {
+        waiters: [Waiter(0); 3],
+        opened: Directions::NONE,
+        ready: Directions::NONE,
+        waiting: Directions::NONE,
+        armed: Directions::NONE,
+    };
 
     /// Ready, as a new descriptor may be; but nothing exceptional is there until the kernel says so, since its own calls (lseek and read,
     /// `MSG_OOB`) do not say `EAGAIN`; and a connecting socket cannot be written to.
@@ -150,6 +157,28 @@ impl Gates {
     #[inline]
     pub(crate) fn clear(&mut self, direction: Direction) {
         self.ready.0 &= !Directions::of(direction).0;
+    }
+
+    pub(crate) fn armed(&self) -> Directions {
+        self.armed
+    }
+
+    /// Who waits in vain until these are armed.
+    #[inline]
+    pub(crate) fn unarmed(&self) -> Directions {
+        self.waiting.without(self.armed)
+    }
+
+    /// The kernel will report these.
+    #[inline]
+    pub(crate) fn arm(&mut self, directions: Directions) {
+        self.armed = self.armed.union(directions);
+    }
+
+    /// The kernel has reported these for the last time.
+    #[inline]
+    pub(crate) fn spend(&mut self, directions: Directions) {
+        self.armed = self.armed.without(directions);
     }
 
     /// Closes all gates for ever, but for the waits that are to be handed out.

@@ -34,6 +34,16 @@ impl Directions {
     pub(crate) const fn intersects(self, other: Directions) -> bool {
         self.0 & other.0 != 0
     }
+
+    #[inline]
+    pub(crate) const fn union(self, other: Directions) -> Directions {
+        Directions(self.0 | other.0)
+    }
+
+    #[inline]
+    pub(crate) const fn without(self, other: Directions) -> Directions {
+        Directions(self.0 & !other.0)
+    }
 }
 
 /// Which directions to open, and how to register; chosen once, when a descriptor is opened.
@@ -74,6 +84,16 @@ impl Interest {
     /// Both choices.
     pub const fn union(self, other: Interest) -> Interest {
         Interest(self.0 | other.0)
+    }
+
+    /// What is chosen here but not in `other`.
+    pub(crate) const fn without(self, other: Interest) -> Interest {
+        Interest(self.0 & !other.0)
+    }
+
+    /// Whether a gate is opened at all.
+    pub(crate) const fn has_direction(self) -> bool {
+        self.0 & (Interest::READ.0 | Interest::WRITE.0 | Interest::PRIORITY.0) != 0
     }
 }
 

@@ -217,7 +217,8 @@ impl<'a, F> Table<'a, F> {
     /// there.
     #[inline]
     pub fn edge(&mut self, bits: u64, readiness: Readiness, each: impl FnMut(Waiter)) -> bool {
-        edge(self.slots.as_mut_slice(), bits, readiness, each)
+        let found = find(self.slots.as_mut_slice(), bits, u64::MAX);
+        found.map(|desc| desc.edge(readiness, each)).is_some()
     }
 
     /// Lets the deadlines of a slot pass and hands out who waited under them. Says when the slot has to be looked at again.
@@ -296,16 +297,12 @@ impl<'a, F> Table<'a, F> {
     }
 }
 
-/// As [`Table::edge`], for a loop over events that looks up the slots once.
+/// The use of a slot that `bits` name, of which only the `kept` ones are known; for a loop over events that looks up the slots once.
 #[inline]
-pub(crate) fn edge<F>(slots: &mut [PollDesc<F>], bits: u64, readiness: Readiness, each: impl FnMut(Waiter)) -> bool {
-    match slots.get_mut(bits as u32 as usize) {
-        Some(desc) if desc.generation == (bits >> 32) as u32 => {
-            desc.edge(readiness, each);
-            true
-        }
-        _ => false,
-    }
+pub(crate) fn find<F>(slots: &mut [PollDesc<F>], bits: u64, kept: u64) -> Option<&mut PollDesc<F>> {
+    let desc = slots.get_mut(bits as u32 as usize)?;
+    let same = (desc.generation ^ (bits >> 32) as u32) & (kept >> 32) as u32 == 0;
+    same.then_some(desc)
 }
 
 /// Room for a [`Table`] of `N` descriptors, to be lent.

@@ -4,12 +4,13 @@ use core::fmt;
 use core::task::Poll;
 use core::time::Duration;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 
+use super::arm::{Armed, arm};
 use super::run::{Marks, Run};
 use super::{PollerState, Stats};
-use crate::arch::Selector;
+use crate::arch::{self, Selector};
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
@@ -129,16 +130,25 @@ impl<'a> Io<'a> {
         }
     }
 
+    /// Whether a descriptor with this number is open, which two can be only if somebody closed the first one behind the poller's back.
+    fn is_open(&self, fd: RawFd) -> bool {
+        self.slots.as_slice().iter().any(|desc| desc.fd().is_some_and(|open| open.as_raw_fd() == fd))
+    }
+
     fn open_nonblocking(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
+        let interest = if arch::PRIORITY { interest } else { interest.without(Interest::PRIORITY) };
+        if cfg!(debug_assertions) && arch::REPLACES && self.is_open(fd.as_raw_fd()) {
+            return Err(Rejected::new(fd, Errno::EXIST));
+        }
         let state = &mut *self.state;
         let mut table = Table::new(&mut state.table, self.slots.reborrow());
         let token = table.insert_for(self.owner, &mut state.run.owned, fd, interest)?;
         state.run.marks.set(Marks::OWNED);
-        let armed = match table.get(token).map(PollDesc::fd) {
-            Ok(Some(fd)) => self.selector.open(fd.as_fd(), token.to_u64(), interest),
-            _ => Err(Error::Closed),
+        let opened = match table.get_mut(token) {
+            Ok(desc) => open_desc(self.selector, token, desc, interest),
+            Err(error) => Err(error),
         };
-        match armed {
+        match opened {
             Ok(()) => Ok(token),
             Err(error) => match table.remove_at(token.index(), &mut state.run.owned, None) {
                 Some(fd) => Err(Rejected::new(fd, error)),
@@ -163,12 +173,13 @@ impl<'a> Io<'a> {
     }
 
     pub(crate) fn close_at(&mut self, index: u32) -> Option<OwnedFd> {
+        let armed = self.slots.get_mut(index)?.gates.armed();
         let state = &mut *self.state;
         let fd = Table::new(&mut state.table, self.slots.reborrow()).remove_at(index, &mut state.run.owned, Some(self.waiter))?;
         state.run.marks.set(Marks::FREED);
         state.run.marks.set(Marks::OWNED);
         // Before the descriptor can be closed: a duplicate would go on reporting under the dead number.
-        if self.selector.close(fd.as_fd()).is_err() {
+        if self.selector.close(fd.as_fd(), armed).is_err() {
             state.stats.lost_descriptors += 1;
         }
         Some(fd)
@@ -265,10 +276,14 @@ impl<'a> Io<'a> {
         };
         match desc.prepare(direction, waiter, turn) {
             Step::Call => {}
-            Step::Wait => {
-                marks.set(Marks::WAITED);
-                return Poll::Pending;
-            }
+            Step::Wait => match arm(self.selector, token.index(), desc) {
+                Armed::Waiting => {
+                    marks.set(Marks::WAITED);
+                    return Poll::Pending;
+                }
+                Armed::Ready => {}
+                Armed::Failed(errno) => return Poll::Ready(Err(not_waiting(desc, direction, errno))),
+            },
             Step::Yield => {
                 marks.set(Marks::YIELDED);
                 return Poll::Pending;
@@ -279,7 +294,8 @@ impl<'a> Io<'a> {
         loop {
             match call(fd.as_fd()) {
                 Ok((answer, drained)) => {
-                    if drained && desc.is_quiet() {
+                    // Reading stops before an urgent byte: a kernel that does not tell of it would not tell of what is behind it either.
+                    if drained && desc.is_quiet() && (arch::PRIORITY || matches!(direction, Direction::Write)) {
                         desc.clear_ready(direction);
                     }
                     return Poll::Ready(Ok(answer));
@@ -287,8 +303,15 @@ impl<'a> Io<'a> {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     desc.wait(direction, waiter);
-                    marks.set(Marks::WAITED);
-                    return Poll::Pending;
+                    return match arm(self.selector, token.index(), desc) {
+                        Armed::Waiting => {
+                            marks.set(Marks::WAITED);
+                            Poll::Pending
+                        }
+                        // The reader has gone between the call and the wait.
+                        Armed::Ready => Poll::Ready(Err(Errno::PIPE.into())),
+                        Armed::Failed(errno) => Poll::Ready(Err(not_waiting(desc, direction, errno))),
+                    };
                 }
                 Err(errno) => return Poll::Ready(Err(errno.into())),
             }
@@ -425,6 +448,23 @@ impl<'a> Io<'a> {
     pub(crate) fn run_when_freed(&mut self) {
         self.state.run.marks.set(Marks::ROOM);
     }
+}
+
+/// Lets the kernel take a descriptor whose slot was just taken.
+fn open_desc(selector: &Selector, token: Token, desc: &mut PollDesc<OwnedFd>, interest: Interest) -> Result<(), Error> {
+    if !interest.has_direction() && !arch::PRIORITY {
+        return Err(Error::NotPollable);
+    }
+    let armed = selector.open(desc.fd().ok_or(Error::Closed)?.as_fd(), token.to_u64(), interest)?;
+    desc.gates.arm(armed);
+    Ok(())
+}
+
+/// The kernel could not be asked for the edge that would end a wait.
+#[cold]
+fn not_waiting(desc: &mut PollDesc<OwnedFd>, direction: Direction, errno: Errno) -> Error {
+    desc.unwait(direction);
+    errno.into()
 }
 
 /// Whether a read or write could stop the whole loop. Sockets are called with `MSG_DONTWAIT`.

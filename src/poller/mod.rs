@@ -1,6 +1,7 @@
 //! [`Poller`]: Go's contract, `new open close poll wake`, over the table, the deadline queue and a back-end; and [`Io`], the poller as one
 //! waiter sees it.
 
+mod arm;
 mod io;
 mod run;
 mod storage;
@@ -8,7 +9,7 @@ mod storage;
 use core::cell::Cell;
 use core::time::Duration;
 
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 pub use io::Io;
@@ -18,12 +19,13 @@ pub(crate) use run::{Marks, Run};
 pub use storage::BoxedPollerStorage;
 pub use storage::{LendPoller, PollerParts, PollerStorage};
 
-use crate::breaker::Breaker;
+use crate::arch::{self, Event, Selector};
+use crate::breaker::{BreakPipe, Breaker};
 use crate::deadline::{Queue, QueueState};
 use crate::error::Error;
 use crate::gates::Waiter;
-use crate::poll_desc::{NOBODY, Owner};
-use crate::table::{Table, TableState, edge};
+use crate::poll_desc::{NOBODY, Owner, PollDesc};
+use crate::table::{Table, TableState, find};
 use crate::time::{Clock, Instant};
 use crate::token::Token;
 
@@ -99,6 +101,8 @@ pub(crate) struct PollerState {
     custom_clock: bool,
     /// The time of this pass, once somebody has asked.
     now: Option<Instant>,
+    /// The kernel will not report the break pipe before it is asked to.
+    break_is_spent: bool,
     stats: Stats,
     pub(crate) run: Run,
 }
@@ -111,6 +115,7 @@ impl PollerState {
             clock: clock.function(),
             custom_clock: matches!(clock, Clock::Custom(_)),
             now: None,
+            break_is_spent: false,
             stats: Stats::default(),
             run: Run::NONE,
         }
@@ -277,6 +282,9 @@ impl<'s> Poller<'s> {
             Timeout::After(after) => Some((state.clock)() + after),
         };
         let mut block = until != Some(Instant::from_nanos(0));
+        if state.break_is_spent {
+            rearm_break(selector, pipe, state)?;
+        }
         if state.table.is_closing() {
             Table::new(&mut state.table, slots.reborrow()).take_closing(&mut each);
             block = false;
@@ -298,15 +306,14 @@ impl<'s> Poller<'s> {
             state.now = None;
             let (mut broken, mut stale) = (false, 0);
             let descs = slots.as_mut_slice();
-            let waited = selector.wait(timeout, |bits, readiness| {
-                // No slot has the break pipe's index.
-                if !edge(descs, bits, readiness, &mut each) {
-                    if bits == Token::BREAK {
-                        broken = true;
-                    } else {
-                        stale += 1;
-                    }
+            let waited = selector.wait(timeout, |event| match find(descs, event.bits, arch::KEPT) {
+                Some(desc) if is_about(&event, desc) => {
+                    desc.edge(event.readiness, &mut each);
+                    arm::rearm(selector, &event, desc, &mut each);
                 }
+                // No slot has the break pipe's index.
+                _ if event.bits == Token::BREAK => broken = true,
+                _ => stale += 1,
             });
             state.stats.polls += 1;
             match waited {
@@ -319,6 +326,7 @@ impl<'s> Poller<'s> {
                 woken = true;
                 state.stats.wakes += 1;
                 pipe.drain()?;
+                rearm_break(selector, pipe, state)?;
             }
             if state.queue.len() > 0 {
                 let now = state.now();
@@ -381,6 +389,25 @@ impl AsFd for Poller<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.parts.selector.as_fd()
     }
+}
+
+/// Whether an event whose bits may not all have come back is this descriptor's.
+#[inline]
+fn is_about(event: &Event, desc: &PollDesc<OwnedFd>) -> bool {
+    arch::KEPT == u64::MAX || desc.fd().is_some_and(|fd| fd.as_raw_fd() == event.fd)
+}
+
+/// The break pipe was emptied: where its event was the last one, asks for another.
+#[inline]
+fn rearm_break(selector: &Selector, pipe: &BreakPipe, state: &mut PollerState) -> Result<(), Errno> {
+    if arch::BREAK_IS_ONE_SHOT {
+        state.break_is_spent = true;
+        if let Some(read_end) = pipe.read_end() {
+            selector.open_break(read_end, Token::BREAK)?;
+        }
+        state.break_is_spent = false;
+    }
+    Ok(())
 }
 
 impl Drop for Poller<'_> {

@@ -1,0 +1,213 @@
+//! kqueue: FreeBSD, NetBSD, OpenBSD, DragonFly, macOS and iOS.
+//!
+//! Reading is armed for life (`EV_CLEAR`). Writing is armed by each wait for it and ends with its event (`EV_ONESHOT`): a permanent filter
+//! would wake on most acknowledgements of a stream that nobody waits to write to. Adding a filter looks at what is there already, so
+//! nothing is lost in between.
+//!
+//! Changes are never made in a call that waits, and each has its receipt read: errors and events do not mix.
+
+use core::mem::MaybeUninit;
+use core::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::io::{Errno, FdFlags};
+
+#[cfg(netpoll_model)]
+#[path = "../tests/kernel/kqueue/mod.rs"]
+mod kernel;
+#[cfg(not(netpoll_model))]
+use rustix::event::kqueue as kernel;
+
+use kernel::{EventFilter, EventFlags};
+
+use super::pollable::is_pollable;
+use super::{Event, udata};
+use crate::error::Error;
+use crate::interest::{Directions, Interest};
+use crate::readiness::{Filters, Kevent, Readiness, kqueue_bits};
+
+static_assertions::const_assert_eq!(kqueue_bits::EOF, EventFlags::EOF.bits() as u32);
+static_assertions::const_assert_eq!(kqueue_bits::ERROR, EventFlags::ERROR.bits() as u32);
+
+pub(crate) const ONE_SHOT: Directions = Directions::WRITING;
+pub(crate) const BREAK_IS_ONE_SHOT: bool = false;
+pub(crate) const PRIORITY: bool = false;
+pub(crate) const REPLACES: bool = true;
+pub(crate) const KEPT: u64 = udata::KEPT;
+
+/// As many as Go takes at once.
+const BATCH: usize = 128;
+
+const LEVEL: EventFlags = EventFlags::ADD.union(EventFlags::ENABLE);
+const EDGE: EventFlags = LEVEL.union(EventFlags::CLEAR);
+const ONCE: EventFlags = LEVEL.union(EventFlags::ONESHOT);
+const DELETE: EventFlags = EventFlags::DELETE;
+
+/// `EVFILT_READ` or `EVFILT_WRITE` of a descriptor.
+type Filter = fn(RawFd) -> EventFilter;
+const READ: Filter = EventFilter::Read;
+const WRITE: Filter = EventFilter::Write;
+
+#[derive(Debug)]
+pub(crate) struct Selector {
+    kqueue: OwnedFd,
+}
+
+impl Selector {
+    pub(crate) fn new() -> Result<Selector, Errno> {
+        let kqueue = kernel::kqueue()?;
+        // A forked child does not inherit it, but a program that takes this one's place would.
+        rustix::io::fcntl_setfd(&kqueue, FdFlags::CLOEXEC)?;
+        Ok(Selector { kqueue })
+    }
+
+    pub(crate) fn open(&self, fd: BorrowedFd<'_>, bits: u64, interest: Interest) -> Result<Directions, Error> {
+        if !is_pollable(fd)? {
+            return Err(Error::NotPollable);
+        }
+        udata::pack(bits)?;
+        let (reads, writes) = (interest.contains(Interest::READ), interest.contains(Interest::WRITE));
+        if reads {
+            self.change(fd, bits, READ, EDGE).map_err(refused)?;
+        }
+        if writes && (interest.contains(Interest::CONNECTING) || !reads) {
+            // A connection is waited for at once; and of a descriptor that is only written to nothing else shows what the kernel thinks.
+            match self.change(fd, bits, WRITE, ONCE) {
+                Ok(()) => return Ok(if reads { Directions::READING.union(Directions::WRITING) } else { Directions::WRITING }),
+                Err(errno) if is_broken_pipe(errno) => {}
+                Err(errno) => {
+                    if reads {
+                        let _ = self.change(fd, bits, READ, DELETE);
+                    }
+                    return Err(refused(errno));
+                }
+            }
+        }
+        Ok(if reads { Directions::READING } else { Directions::NONE })
+    }
+
+    pub(crate) fn open_break(&self, fd: BorrowedFd<'_>, bits: u64) -> Result<(), Errno> {
+        self.change(fd, bits, READ, LEVEL)
+    }
+
+    pub(crate) fn arm(&self, fd: BorrowedFd<'_>, bits: u64, _: Directions) -> Result<Readiness, Errno> {
+        match self.change(fd, bits, WRITE, ONCE) {
+            Ok(()) => Ok(Readiness::EMPTY),
+            Err(errno) if is_broken_pipe(errno) => Ok(Readiness::WRITE),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    pub(crate) fn close(&self, fd: BorrowedFd<'_>, armed: Directions) -> Result<(), Errno> {
+        for (directions, filter) in [(Directions::READING, READ), (Directions::WRITING, WRITE)] {
+            if armed.intersects(directions) {
+                match self.change(fd, 0, filter, DELETE) {
+                    Err(errno @ (Errno::NOENT | Errno::BADF)) => return Err(errno),
+                    // Under Capsicum a filter may be out of reach (`ENOTCAPABLE`): closing the descriptor ends it.
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wait(&self, timeout: Option<Duration>, mut each: impl FnMut(Event)) -> Result<usize, Errno> {
+        let mut room = [const { MaybeUninit::uninit() }; BATCH];
+        let events = match self.kevent(&[], &mut room, timeout.map(timespec)) {
+            // macOS, where a time-out is seldom an error.
+            Err(Errno::TIMEDOUT) => return Ok(0),
+            events => events?,
+        };
+        for event in events.iter() {
+            let (filter, fd, spent) = match event.filter() {
+                EventFilter::Read(fd) => (Filters::COMMON.read, fd, Directions::NONE),
+                EventFilter::Write(fd) => (Filters::COMMON.write, fd, Directions::WRITING),
+                _ => continue,
+            };
+            // rustix does not show `fflags`: the call that follows finds the error.
+            let kevent = Kevent { filter, flags: event.flags().bits().into(), fflags: 0, data: event.data() };
+            let readiness = Readiness::from_kqueue(&kevent, Filters::COMMON);
+            each(Event { bits: udata::unpack(event.udata()), readiness, spent, fd });
+        }
+        Ok(events.len())
+    }
+
+    /// Makes one change, and reads its receipt.
+    fn change(&self, fd: BorrowedFd<'_>, bits: u64, filter: Filter, flags: EventFlags) -> Result<(), Errno> {
+        let udata = udata::pack(bits).map_err(|_| Errno::NOMEM)?;
+        let change = kernel::Event::new(filter(fd.as_raw_fd()), flags | EventFlags::RECEIPT, udata);
+        let mut room = [const { MaybeUninit::uninit() }; 1];
+        loop {
+            match self.kevent(&[change], &mut room, Some(Timespec { tv_sec: 0, tv_nsec: 0 })) {
+                Ok([receipt]) if receipt.flags().contains(EventFlags::ERROR) => {
+                    return match receipt.data() {
+                        0 => Ok(()),
+                        errno => Err(Errno::from_raw_os_error(errno as i32)),
+                    };
+                }
+                // There was room for it, so this cannot be; and what is not known to be armed must not be waited for.
+                Ok(_) => return Err(Errno::IO),
+                // The change may have been made already. Adding again does no harm.
+                Err(Errno::INTR) if flags != DELETE => {}
+                Err(Errno::INTR) => return Ok(()),
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// kevent(2).
+    #[allow(unsafe_code)]
+    fn kevent<'r>(
+        &self,
+        changes: &[kernel::Event],
+        room: &'r mut [MaybeUninit<kernel::Event>],
+        timeout: Option<Timespec>,
+    ) -> Result<&'r mut [kernel::Event], Errno> {
+        // SAFETY: the descriptors in `changes` must be valid as long as the kqueue has their filters. They are borrowed ones, which the
+        // table owns until `close` has deleted the filters; if somebody closes one behind the poller's back, the kernel drops its filters
+        // itself. The user data are plain numbers. Test: `user_closed_fd_first_then_close_ok`.
+        let (events, _) = unsafe { kernel::kevent_timespec(&self.kqueue, changes, room, timeout.as_ref())? };
+        Ok(events)
+    }
+}
+
+impl AsFd for Selector {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.kqueue.as_fd()
+    }
+}
+
+/// What a kernel says of what has no such filter: terminals on macOS, devices elsewhere.
+fn refused(errno: Errno) -> Error {
+    match errno {
+        Errno::INVAL | Errno::NODEV | Errno::OPNOTSUPP | Errno::PERM => Error::NotPollable,
+        errno => errno.into(),
+    }
+}
+
+/// Whether this says that nobody can read what a pipe would be written: the write says so itself. `EBADF` is NetBSD's, of a descriptor
+/// that is good.
+fn is_broken_pipe(errno: Errno) -> bool {
+    matches!(errno, Errno::PIPE | Errno::BADF)
+}
+
+/// macOS takes no time of more than 10⁸ s, and some of its releases none of much more than 10⁶ s.
+fn timespec(timeout: Duration) -> Timespec {
+    const LONGEST: Duration = Duration::from_secs(1_000_000);
+    let timeout = timeout.min(LONGEST);
+    Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_timeout_clamped() {
+        for timeout in [Duration::MAX, Duration::from_secs(1 << 40), Duration::from_secs(1_000_001)] {
+            assert_eq!(timespec(timeout), Timespec { tv_sec: 1_000_000, tv_nsec: 0 });
+        }
+        assert_eq!(timespec(Duration::from_nanos(1_500_000_001)), Timespec { tv_sec: 1, tv_nsec: 500_000_001 });
+    }
+}

@@ -1,0 +1,61 @@
+//! Back-ends whose notifications are one-shot are asked for them here, when somebody begins to wait. Where there are none of those, as on
+//! epoll, nothing of this is compiled.
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+
+use crate::arch::{self, Event, Selector};
+use crate::gates::Waiter;
+use crate::interest::Directions;
+use crate::poll_desc::PollDesc;
+use crate::readiness::Readiness;
+
+/// What came of a wait that began.
+pub(super) enum Armed {
+    /// An edge will end it.
+    Waiting,
+    /// The kernel cannot report what is there already: the call says what it is.
+    Ready,
+    /// Nothing would end it.
+    Failed(Errno),
+}
+
+/// Lets the kernel report all that is waited for.
+#[inline]
+pub(super) fn arm(selector: &Selector, index: u32, desc: &mut PollDesc<OwnedFd>) -> Armed {
+    if arch::ONE_SHOT == Directions::NONE || !desc.gates.unarmed().intersects(arch::ONE_SHOT) {
+        return Armed::Waiting;
+    }
+    arm_one_shot(selector, index, desc)
+}
+
+fn arm_one_shot(selector: &Selector, index: u32, desc: &mut PollDesc<OwnedFd>) -> Armed {
+    let bits = u64::from(desc.generation) << 32 | u64::from(index);
+    let wanted = desc.gates.unarmed().union(desc.gates.armed());
+    let Some(fd) = desc.fd() else { return Armed::Failed(Errno::BADF) };
+    match selector.arm(fd.as_fd(), bits, wanted) {
+        Ok(Readiness::EMPTY) => {
+            desc.gates.arm(wanted);
+            Armed::Waiting
+        }
+        Ok(readiness) => {
+            // Nobody but who asks waits in a direction that was not armed, and they find out by their own call.
+            desc.edge(readiness, |_| ());
+            Armed::Ready
+        }
+        Err(errno) => Armed::Failed(errno),
+    }
+}
+
+/// An event has come; other waits than those that it ends go on.
+#[inline]
+pub(super) fn rearm(selector: &Selector, event: &Event, desc: &mut PollDesc<OwnedFd>, each: impl FnMut(Waiter)) {
+    if arch::ONE_SHOT == Directions::NONE {
+        return;
+    }
+    desc.gates.spend(event.spent);
+    if let Armed::Failed(_) = arm(selector, event.bits as u32, desc) {
+        // Whoever waits is run, and learns the reason when they wait again.
+        desc.edge(Readiness::ERROR, each);
+    }
+}

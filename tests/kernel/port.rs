@@ -1,0 +1,1 @@
+//! A model of event ports over Linux descriptors.
