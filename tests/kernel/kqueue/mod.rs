@@ -29,7 +29,6 @@ mod state;
 
 pub use event::{Event, EventFilter, EventFlags};
 pub use quirks::Quirks;
-pub use registry::sweep;
 
 use std::cell::Cell;
 use std::vec::Vec;
@@ -52,6 +51,11 @@ pub fn kqueue() -> io::Result<OwnedFd> {
 /// kqueue(2) with these manners.
 pub fn kqueue_like(quirks: Quirks) -> io::Result<OwnedFd> {
     registry::create(quirks)
+}
+
+/// Closes what belongs to queues whose descriptors have been closed. `kqueue` does it too.
+pub fn sweep() {
+    registry::sweep();
 }
 
 /// How often this thread has called `kevent`, and with how many changes altogether.

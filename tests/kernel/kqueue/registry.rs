@@ -60,6 +60,6 @@ pub(super) fn find(kqueue: BorrowedFd<'_>) -> io::Result<Arc<Queue>> {
 }
 
 /// Closes what belongs to queues whose descriptors have been closed. `kqueue` does it too.
-pub fn sweep() {
+pub(super) fn sweep() {
     queues().retain(|fd, queue| descriptor::borrow(*fd).is_ok_and(|fd| queue.is(fd)));
 }
