@@ -67,24 +67,26 @@ impl Selector {
             return Err(Error::NotPollable);
         }
         udata::pack(bits)?;
-        let (reads, writes) = (interest.contains(Interest::READ), interest.contains(Interest::WRITE));
-        if reads {
+        let mut armed = Directions::NONE;
+        if interest.contains(Interest::READ) {
             self.change(fd, bits, READ, EDGE).map_err(refused)?;
+            armed = Directions::READING;
         }
-        if writes && (interest.contains(Interest::CONNECTING) || !reads) {
-            // A connection is waited for at once; and of a descriptor that is only written to nothing else shows what the kernel thinks.
+        let connecting = interest.contains(Interest::CONNECTING);
+        if interest.contains(Interest::WRITE) && (connecting || armed == Directions::NONE) {
+            // A connection is waited for at once; and nothing else shows what the kernel thinks of a descriptor that is only written to.
             match self.change(fd, bits, WRITE, ONCE) {
-                Ok(()) => return Ok(if reads { Directions::READING.union(Directions::WRITING) } else { Directions::WRITING }),
+                Ok(()) if connecting => armed = armed.union(Directions::WRITING),
+                Ok(()) => self.change(fd, bits, WRITE, DELETE)?,
                 Err(errno) if is_broken_pipe(errno) => {}
                 Err(errno) => {
-                    if reads {
-                        let _ = self.change(fd, bits, READ, DELETE);
-                    }
+                    // Nothing may be left registered.
+                    self.close(fd, armed)?;
                     return Err(refused(errno));
                 }
             }
         }
-        Ok(if reads { Directions::READING } else { Directions::NONE })
+        Ok(armed)
     }
 
     pub(crate) fn open_break(&self, fd: BorrowedFd<'_>, bits: u64) -> Result<(), Errno> {
@@ -102,10 +104,10 @@ impl Selector {
     pub(crate) fn close(&self, fd: BorrowedFd<'_>, armed: Directions) -> Result<(), Errno> {
         for (directions, filter) in [(Directions::READING, READ), (Directions::WRITING, WRITE)] {
             if armed.intersects(directions) {
-                match self.change(fd, 0, filter, DELETE) {
-                    Err(errno @ (Errno::NOENT | Errno::BADF)) => return Err(errno),
-                    // Under Capsicum a filter may be out of reach (`ENOTCAPABLE`): closing the descriptor ends it.
-                    _ => {}
+                let deleted = self.change(fd, 0, filter, DELETE);
+                // Other errors (`ENOTCAPABLE` under Capsicum) say nothing of the descriptor, whose close ends all filters.
+                if matches!(deleted, Err(Errno::NOENT | Errno::BADF)) {
+                    return deleted;
                 }
             }
         }

@@ -48,9 +48,10 @@ fn peer_shutdown_write_only_read_ready() {
     poller.wait_write(2, unix);
     poller.wait_read(1, unix);
     shutdown(&theirs, Shutdown::Write).unwrap();
-    // There is no room, and the writer is not told otherwise.
-    assert_eq!(poller.turn(Timeout::Never), [1]);
+    // There is no room, and the writer is not told otherwise; but on kqueue, where this may also be the reader of a pipe that has gone.
+    assert_eq!(poller.turn(Timeout::Never), if util::KQUEUE { &[1, 2][..] } else { &[1] });
     assert_eq!(poller.read(1, unix), END);
+    assert_eq!(poller.write(2, unix, b"x"), Poll::Pending);
     drain(&theirs);
     poller.expect_waiters(&[2]);
 
@@ -120,11 +121,12 @@ fn connect_refused_so_error() {
 fn a2_connected_needs_a_peer_name() {
     let mut storage = PollerStorage::<2>::new();
     let mut poller = TestPoller::new(&mut storage);
-    // Never connected: edge (HUP), SO_ERROR 0, no peer.
+    // Never connected: on Linux an edge (HUP), SO_ERROR 0, no peer.
     let stream = Unopened::<Stream>::from(tcp_socket()).open(&mut poller.io(Waiter::new(1))).unwrap();
     poller.turn(Timeout::Now);
     assert_eq!(stream.take_error(&mut poller.io(Waiter::new(1))), Ok(None));
-    assert_eq!(stream.poll_connected(&mut poller.io(Waiter::new(1))), Poll::Ready(Err(Error::Os(Errno::NOTCONN))));
+    let connected = stream.poll_connected(&mut poller.io(Waiter::new(1)));
+    assert_eq!(connected, if util::EPOLL { Poll::Ready(Err(Error::Os(Errno::NOTCONN))) } else { Poll::Pending });
 
     let listener = util::tcp_listener();
     let stream = Stream::connect(listener.local_addr().unwrap()).unwrap().open(&mut poller.io(Waiter::new(2))).unwrap();
@@ -260,7 +262,7 @@ fn unconnected_tcp_hup_documented() {
     let mut poller = TestPoller::new(&mut storage);
     let token = poller.open(tcp_socket(), BOTH);
     poller.wait(1, token, Direction::Read);
-    if cfg!(target_os = "linux") {
+    if util::EPOLL {
         assert_eq!(poller.turn(Timeout::Never), [1]);
         assert_eq!(poller.read(1, token), Poll::Ready(Err(Error::Os(Errno::NOTCONN))));
         poller.expect_nobody();
@@ -290,6 +292,9 @@ fn unconnected_tcp_hup_documented() {
 /// Case 36, G54.
 #[test]
 fn oob_is_priority_not_readable() {
+    if !util::has_priority("oob_is_priority_not_readable") {
+        return;
+    }
     let mut storage = PollerStorage::<1>::new();
     let mut poller = TestPoller::new(&mut storage);
     let (client, server) = tcp_pair();
@@ -361,6 +366,9 @@ fn g19_hup_wakes_both() {
 /// G18: an error opens the priority gate as well, where it is the only one.
 #[test]
 fn g18_error_wakes_priority() {
+    if !util::has_priority("g18_error_wakes_priority") {
+        return;
+    }
     let mut storage = PollerStorage::<1>::new();
     let mut poller = TestPoller::new(&mut storage);
     let (ours, theirs) = tcp_pair();

@@ -18,6 +18,10 @@ use std::process::{Command, Output};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+#[path = "backend.rs"]
+mod backend;
+pub use backend::{EPOLL, EVENT_PORT, KQUEUE};
+
 /// Longer than anything here takes on the slowest machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -300,6 +304,14 @@ pub fn expect_passed(output: &Output) {
 fn name_of<F>() -> &'static str {
     let path = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
     path.split_once("::").map_or(path, |(_program, name)| name)
+}
+
+/// Whether the kernel tells urgent data apart. If not, says that the test cannot be made.
+pub fn has_priority(test: &str) -> bool {
+    if KQUEUE {
+        skip(test, "kqueue has no priority");
+    }
+    !KQUEUE
 }
 
 /// Says, whether or not output is captured, that a test could not be made here.
