@@ -95,6 +95,7 @@ impl State {
             // Of a knote that is dead because its number was closed while a dup lived, which has the number again.
             Err(Errno::EXIST) => epoll::modify(ear, fd, mark(key.0, self.generation), events).map(|()| Identity::Watched),
             Err(Errno::PERM) => rustix::fs::fstat(fd).map(|stat| Identity::Static(stat.st_dev, stat.st_ino)),
+            Err(Errno::LOOP) => Err(Errno::INVAL), // a queue in itself
             Err(errno) => Err(errno),
         }
     }
@@ -118,7 +119,7 @@ impl State {
         let enabled = self.knotes.get(&key).is_some_and(|knote| !knote.disabled);
         if enabled && (is_add || self.quirks.enable_looks) {
             if let Some(truth) = self.look(key) {
-                self.activate(key, Some(truth)); // rows 3, 4
+                self.activate(key, truth); // rows 3, 4
             }
         }
     }

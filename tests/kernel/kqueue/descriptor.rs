@@ -3,12 +3,20 @@
 use std::{format, fs};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::{self, Errno};
 use rustix::ioctl::{Getter, ioctl};
 
 /// SIOCOUTQ, which is TIOCOUTQ; on MIPS, PowerPC and SPARC it is another number.
 const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
+
+/// Where tests that count on the lowest numbers, or count descriptors, do not meet those of the model.
+const OUT_OF_THE_WAY: RawFd = 1024;
+
+/// The same under a high number, if the process may have such.
+pub(super) fn out_of_the_way(fd: OwnedFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, OUT_OF_THE_WAY).unwrap_or(fd))
+}
 
 /// EBADF unless something is open under this number.
 pub(super) fn borrow<'a>(fd: RawFd) -> io::Result<BorrowedFd<'a>> {

@@ -102,8 +102,9 @@ impl State {
             };
             for event in events.iter() {
                 let (fd, generation) = unmark(event.data);
-                if self.knotes.get(&(fd, filter)).is_some_and(|knote| knote.generation == generation) {
-                    self.activate((fd, filter), None);
+                let known = self.knotes.get(&(fd, filter)).is_some_and(|knote| knote.generation == generation);
+                if let (true, Some(truth)) = (known, self.look((fd, filter))) {
+                    self.activate((fd, filter), truth);
                 }
             }
             if events.len() < 64 {
@@ -128,7 +129,7 @@ impl State {
                 _ => false,
             };
             knote.seen = truth.map(|truth| truth.data);
-            if repeats {
+            if let (true, Some(truth)) = (repeats, truth) {
                 self.activate(key, truth);
             }
         }

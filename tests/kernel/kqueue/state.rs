@@ -25,8 +25,9 @@ pub(super) struct Ears {
 
 impl Ears {
     pub(super) fn new() -> io::Result<Ears> {
-        let inner = || epoll::create(epoll::CreateFlags::CLOEXEC);
-        Ok(Ears { reads: inner()?, writes: inner()?, queued: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        let inner = || epoll::create(epoll::CreateFlags::CLOEXEC).and_then(descriptor::out_of_the_way);
+        let queued = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).and_then(descriptor::out_of_the_way)?;
+        Ok(Ears { reads: inner()?, writes: inner()?, queued })
     }
 
     pub(super) fn all(&self) -> [BorrowedFd<'_>; 3] {
@@ -99,9 +100,9 @@ impl State {
         self.knotes.get(&key)?.kind.look(fd, key.1, &self.quirks)
     }
 
-    pub(super) fn activate(&mut self, key: Key, truth: Option<Truth>) {
+    pub(super) fn activate(&mut self, key: Key, truth: Truth) {
         let Some(knote) = self.knotes.get_mut(&key) else { return };
-        knote.truth = truth.unwrap_or(knote.truth);
+        knote.truth = truth;
         if !knote.active {
             knote.active = true;
             if !knote.disabled {
