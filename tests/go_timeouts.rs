@@ -26,7 +26,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use netpoll::net::{Dial, TcpListener, TcpStream, UdpSocket};
-use netpoll::{Clock, Direction, Errno, Error, Instant, Io, OwnedFd, PollerStorage, Timeout, Waiter};
+use netpoll::{Clock, Direction, Errno, Error, Instant, Io, OwnedFd, PollerStorage, Timeout, Token, Waiter};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType};
 use streams::{ME, Stream, block, close_ends, from_now, go, must_not_return, now, of_every_socket, of_every_stream};
@@ -558,29 +558,39 @@ thread_local! {
     static NOW: Cell<u64> = const { Cell::new(HOUR as u64) };
 }
 
+/// Lets `waiter` wait to write to what stays full: a TCP peer's buffer takes some more in a while.
+fn settled(poller: &mut TestPoller<'_>, token: Token, waiter: u32) {
+    let mut quiet = 0;
+    while quiet < 3 {
+        poller.wait_write(waiter, token);
+        quiet = if poller.turn(Timeout::After(Duration::from_millis(1))).contains(&waiter) { 0 } else { quiet + 1 };
+    }
+}
+
 /// Issue 35367. Deadlines that become steadily earlier, 100 times by 8 goroutines on 10 connections: the timers do not get out of order.
 /// (One after the other here; and each is then seen to pass in its time, by those who wait.)
 fn concurrent_set_deadline<S: Stream>() {
     const GOROUTINES: u64 = 8;
     const STREAMS: u64 = 10;
     const TRIES: u64 = 100;
-    let mut storage = PollerStorage::<20>::new();
+    let mut storage = PollerStorage::<40>::new();
     let mut poller = TestPoller::with_clock(&mut storage, Clock::Custom(|| Instant::from_nanos(NOW.get())));
     let begin = NOW.get();
     let ahead = |hours: u64, seconds: u64| begin + hours * HOUR as u64 + seconds * SECOND as u64;
-    let pairs: Vec<(S, S)> = (0..STREAMS).map(|_| S::pair(&mut poller)).collect();
+    let empty: Vec<(S, S)> = (0..STREAMS).map(|_| S::pair(&mut poller)).collect();
+    let full: Vec<(S, S)> = (0..STREAMS).map(|_| S::pair(&mut poller)).collect();
     // What the kernel says of new descriptors; then all wait.
     poller.turn(Timeout::Now);
-    for (k, (reader, writer)) in pairs.iter().enumerate() {
+    for (k, ((reader, _), (_, writer))) in empty.iter().zip(&full).enumerate() {
         poller.wait(k as u32, reader.token(), Direction::Read);
-        poller.wait(k as u32 + 100, writer.token(), Direction::Write);
+        settled(&mut poller, writer.token(), k as u32 + 100);
     }
     let mut deadlines = vec![[0; 2]; STREAMS as usize];
     for i in 1..=GOROUTINES {
         for j in (1..=TRIES).rev() {
             for k in 0..STREAMS {
                 let [read, write] = [ahead(2, i * j * k), ahead(1, i * j * k)];
-                let (reader, writer) = &pairs[k as usize];
+                let (reader, writer) = (&empty[k as usize].0, &full[k as usize].1);
                 reader.set_read_deadline(&mut poller.io(ME), Some(Instant::from_nanos(read))).unwrap();
                 writer.set_write_deadline(&mut poller.io(ME), Some(Instant::from_nanos(write))).unwrap();
                 deadlines[k as usize] = [read, write];

@@ -351,7 +351,7 @@ fn paths_of_something_else() {
     assert_eq!(PipeWriter::open_fifo(folder.path(".")).unwrap_err(), Error::Os(Errno::ISDIR));
     assert_eq!(PipeReader::open_fifo("a\0b").unwrap_err(), Error::Os(Errno::INVAL));
     with_poller(|poller| {
-        for path in [file.as_path(), "/dev/null".as_ref(), folder.path(".").as_path()] {
+        for path in [file.as_path(), folder.path(".").as_path()] {
             let rejected = PipeReader::open_fifo(path).unwrap().open(&mut poller.io(ME)).unwrap_err();
             assert_eq!(rejected.error, Error::NotPollable, "{path:?}");
             assert!(read(OwnedFd::from(rejected.value), &mut [0; 8]).is_ok() || path.is_dir());

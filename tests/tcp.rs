@@ -581,7 +581,8 @@ fn read_none_some_more_and_the_end() {
     });
 }
 
-// The short read has emptied the socket, so the gate is closed without a call that says EAGAIN; what comes later opens it again.
+// The short read has emptied the socket, so the gate is closed without a call that says EAGAIN; what comes later opens it again. Where
+// urgent data is not told apart the gate stays open.
 #[test]
 fn a_short_read_closes_the_gate() {
     with_stream(|poller, stream, mut peer, probe| {
@@ -589,7 +590,7 @@ fn a_short_read_closes_the_gate() {
             peer.write_all(b"ab").unwrap();
             probe.wait_readable();
             assert_eq!(block(poller, |io| stream.read(io, &mut [0; 64])), Ok(2));
-            assert!(poller.io(ME).poll_ready(stream.token(), Direction::Read).is_pending());
+            assert_eq!(poller.io(ME).poll_ready(stream.token(), Direction::Read).is_pending(), !util::KQUEUE);
             // A read that fills its buffer proves nothing.
             peer.write_all(b"abcd").unwrap();
             probe.wait_readable();

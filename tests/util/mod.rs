@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 #[path = "backend.rs"]
 mod backend;
+#[allow(unused_imports)] // each test program uses a part of it
 pub use backend::{EPOLL, EVENT_PORT, KQUEUE};
 
 /// Longer than anything here takes on the slowest machine.

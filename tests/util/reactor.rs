@@ -16,6 +16,11 @@ use netpoll::net::{TcpStream, Unopened};
 use netpoll::{AsFd, Context, Error, Handler, OwnedFd, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+#[path = "backend.rs"]
+mod backend;
+#[allow(unused_imports)] // each test program uses a part of it
+pub use backend::{EPOLL, EVENT_PORT, KQUEUE};
+
 thread_local! {
     static NOW: Cell<u64> = const { Cell::new(1_000_000_000) };
 }
