@@ -660,7 +660,8 @@ fn urgent_data_does_not_hide_what_is_behind_it() {
                 got.extend_from_slice(&buf[..n]);
             }
             assert_eq!(got, b"abcdef");
-            assert!(poller.io(ME).poll_ready(stream.token(), Direction::Priority).is_ready());
+            // Event ports do not remember what nobody has waited for.
+            assert!(util::EVENT_PORT || poller.io(ME).poll_ready(stream.token(), Direction::Priority).is_ready());
         });
     }
 }

@@ -80,7 +80,8 @@ impl PipeReader {
     /// Opens a FIFO (fifo(7), mkfifo(3)) for reading, whether or not somebody has it open for writing.
     ///
     /// While nobody has, a read answers 0, as at the end: before the first writer too, and again after the last one. Wait for the next one as
-    /// above, or open it [for writing too](PipeReader::open_fifo_read_write). A path of something else is opened as well; what cannot be waited
+    /// above, or open it [for writing too](PipeReader::open_fifo_read_write): on illumos only so, where a wait ends at once as long as there
+    /// is no writer. On macOS, which does not tell a reader that the last writer has gone, it is [`Error::NotPollable`]. A path of something else is opened as well; what cannot be waited
     /// for is refused with [`Error::NotPollable`] when the descriptor is opened.
     ///
     /// # Errors

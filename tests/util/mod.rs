@@ -18,10 +18,11 @@ use std::process::{Command, Output};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-#[path = "backend.rs"]
-mod backend;
+#[allow(clippy::duplicate_mod)] // some programs have both halves of this folder
+#[path = "here.rs"]
+mod here;
 #[allow(unused_imports)] // each test program uses a part of it
-pub use backend::{EPOLL, EVENT_PORT, KQUEUE};
+pub use here::{EPOLL, EVENT_PORT, KQUEUE, has_priority, skip};
 
 /// Longer than anything here takes on the slowest machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -305,18 +306,4 @@ pub fn expect_passed(output: &Output) {
 fn name_of<F>() -> &'static str {
     let path = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
     path.split_once("::").map_or(path, |(_program, name)| name)
-}
-
-/// Whether the kernel tells urgent data apart. If not, says that the test cannot be made.
-pub fn has_priority(test: &str) -> bool {
-    if KQUEUE {
-        skip(test, "kqueue has no priority");
-    }
-    !KQUEUE
-}
-
-/// Says, whether or not output is captured, that a test could not be made here.
-pub fn skip(test: &str, reason: impl std::fmt::Display) {
-    let line = format!("skipped {test}: {reason}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }

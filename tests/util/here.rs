@@ -1,0 +1,35 @@
+//! The back-end of the crate under test, chosen by the conditions of `arch/mod.rs`, and what cannot be tried here.
+
+#![allow(dead_code)] // each test program uses a part of it
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+/// kqueue: the BSDs, macOS, and the model of it.
+pub const KQUEUE: bool = cfg!(any(
+    netpoll_backend = "kqueue",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_vendor = "apple"
+));
+
+/// Event ports: illumos, Solaris, and the model of them.
+pub const EVENT_PORT: bool = cfg!(any(netpoll_backend = "event_port", target_os = "illumos", target_os = "solaris"));
+
+/// epoll: Linux and Android.
+pub const EPOLL: bool = !KQUEUE && !EVENT_PORT;
+
+/// Says, whether or not output is captured, what could not be tried.
+pub fn skip(test: &str, reason: impl Display) {
+    std::io::stderr().write_all(format!("skipped: {test}: {reason}\n").as_bytes()).unwrap();
+}
+
+/// Whether the kernel tells urgent data apart. If not, says that the test cannot be made.
+pub fn has_priority(test: &str) -> bool {
+    if KQUEUE {
+        skip(test, "kqueue does not tell urgent data apart");
+    }
+    !KQUEUE
+}
