@@ -919,3 +919,17 @@ fn the_environments_flavour() {
     let tag = events[0].udata();
     assert_eq!(tag.addr(), MINE);
 }
+
+/// Row 20: who waits for room is not told of the peer's half-close.
+#[test]
+fn a_half_close_makes_no_room() {
+    for flags in [ADD, Flags::ADD | Flags::ONESHOT] {
+        let (queue, (mut ours, theirs)) = (Queue::new(Quirks::PLAIN), UnixStream::pair().unwrap());
+        ours.set_nonblocking(true).unwrap();
+        while ours.write(&[0; 4096]).is_ok() {}
+        queue.add(&[write(&ours, flags), read(&ours, ADD)]);
+        assert_eq!(queue.now(), []);
+        theirs.shutdown(Shutdown::Write).unwrap();
+        assert_eq!((queue.now(), queue.now()), (vec![REof(0)], vec![]));
+    }
+}
