@@ -64,4 +64,4 @@ pub use unix_stream::UnixStream;
 use rustix::net::{RecvFlags, SendFlags};
 
 const RECV: RecvFlags = RecvFlags::DONTWAIT;
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+const SEND: SendFlags = SendFlags::DONTWAIT.union(crate::arch::NO_SIGNAL);

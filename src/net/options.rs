@@ -7,6 +7,8 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
+use crate::arch;
+
 /// How the kernel finds out that a silent peer is gone (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`; tcp(7)).
 ///
 /// Linux takes at most 32 767 s and 127 probes; more is `EINVAL` when it is applied.
@@ -37,10 +39,11 @@ impl KeepAlive {
     pub(super) fn apply(choice: Option<KeepAlive>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         if let Some(keep_alive) = choice {
             // The kernel counts whole seconds, and refuses none.
-            let seconds = |time: Duration| Duration::from_secs(time.as_secs().saturating_add((time.subsec_nanos() > 0).into()).max(1));
-            sockopt::set_tcp_keepidle(fd, seconds(keep_alive.idle))?;
-            sockopt::set_tcp_keepintvl(fd, seconds(keep_alive.interval))?;
-            sockopt::set_tcp_keepcnt(fd, keep_alive.count.max(1))?;
+            let seconds = |time: Duration| time.as_secs().saturating_add((time.subsec_nanos() > 0).into()).max(1);
+            match arch::set_keep_alive_times(fd, seconds(keep_alive.idle), seconds(keep_alive.interval), keep_alive.count.max(1)) {
+                Err(Errno::OPNOTSUPP) if keep_alive == KeepAlive::default() => {}
+                answer => answer?,
+            }
         }
         sockopt::set_socket_keepalive(fd, choice.is_some())
     }

@@ -9,6 +9,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuff
 
 use super::inet_socket::{self, inet_socket};
 use super::{Multicast, RECV, SEND, UdpOptions};
+use crate::arch;
 use crate::descriptor::{Unopened, deadlines, descriptor};
 use crate::error::Error;
 use crate::interest::{Direction, Interest};
@@ -266,10 +267,11 @@ impl UdpSocket {
     pub fn set_ttl(&self, io: &mut Io<'_>, ttl: u8) -> Result<(), Error> {
         let is_v6 = self.local_addr(io)?.is_ipv6();
         self.option(io, |fd| {
-            if is_v6 {
-                sockopt::set_ipv6_unicast_hops(fd, Some(ttl))?;
+            if !is_v6 {
+                return sockopt::set_ip_ttl(fd, ttl.into());
             }
-            if is_v6 && sockopt::ipv6_v6only(fd)? { Ok(()) } else { sockopt::set_ip_ttl(fd, ttl.into()) }
+            sockopt::set_ipv6_unicast_hops(fd, Some(ttl))?;
+            arch::set_mapped_ttl(fd, ttl)
         })
     }
 
@@ -309,13 +311,13 @@ impl UdpSocket {
 fn socket(addr: SocketAddr, options: &UdpOptions) -> Result<OwnedFd, Errno> {
     let fd = inet_socket::socket(addr, SocketType::DGRAM)?;
     if options.reuse_address {
-        sockopt::set_socket_reuseaddr(&fd, true)?;
+        arch::share_datagrams(&fd)?;
     }
     if options.reuse_port {
-        sockopt::set_socket_reuseport(&fd, true)?;
+        arch::share_port(&fd)?;
     }
     if let (SocketAddr::V6(_), Some(v6_only)) = (addr, options.v6_only) {
-        sockopt::set_ipv6_v6only(&fd, v6_only)?;
+        arch::set_v6_only(&fd, v6_only)?;
     }
     if options.broadcast {
         sockopt::set_socket_broadcast(&fd, true)?;
@@ -325,5 +327,5 @@ fn socket(addr: SocketAddr, options: &UdpOptions) -> Result<OwnedFd, Errno> {
 
 /// Every datagram of IP has a sender; only a descriptor of another kind gives none.
 fn sender(addr: Option<SocketAddrAny>) -> Result<SocketAddr, Error> {
-    inet_socket::ip(addr.ok_or(Errno::AFNOSUPPORT)?)
+    Ok(inet_socket::ip(addr.ok_or(Errno::AFNOSUPPORT)?)?)
 }

@@ -120,7 +120,7 @@ impl UnixDatagram {
     #[inline]
     pub fn recv_from(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<(usize, SocketAddrUnix), Error>> {
         let (n, _, from) = ready!(io.poll_io(self.token, Direction::Read, |fd| rustix::net::recvfrom(fd, &mut *buf, RECV)))?;
-        Poll::Ready(unix_socket::address(from).map(|from| (n, from)))
+        Poll::Ready(Ok((n, unix_socket::address(from)?)))
     }
 
     /// Sends one datagram to the peer that the socket is connected to, whole or not at all; waits while the peer has as many as it keeps.

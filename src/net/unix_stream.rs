@@ -128,7 +128,7 @@ impl UnixStream {
     /// As [`read`](UnixStream::read).
     pub fn recv_with_fds(&self, io: &mut Io<'_>, buf: &mut [u8], fds: &mut [Option<OwnedFd>]) -> Poll<Result<UnixReceived, Error>> {
         if buf.is_empty() {
-            return Poll::Ready(io.fd(self.token).map(|_| UnixReceived::nothing()));
+            return Poll::Ready(io.fd(self.token).and_then(|_| UnixReceived::nothing()));
         }
         unix_fds::recv(io, self.token, buf, fds)
     }
