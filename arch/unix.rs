@@ -358,3 +358,61 @@ pub(crate) const PIPE_BUF: usize = 5120;
 pub(crate) const STICK_PARITY: ControlModes = ControlModes::CMSPAR;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) const STICK_PARITY: ControlModes = ControlModes::empty();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::FdFlags;
+
+    #[track_caller]
+    fn assert_made(fd: &OwnedFd) {
+        assert!(rustix::io::fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
+        assert!(rustix::fs::fcntl_getfl(fd).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
+    }
+
+    // Also with `--cfg netpoll_model`, by the calls that Apple's systems have.
+    #[test]
+    fn whatever_is_made_is_close_on_exec_and_does_not_block() {
+        let listener = socket(AddressFamily::INET, SocketType::STREAM).unwrap();
+        assert_made(&listener);
+        rustix::net::bind(&listener, &core::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        assert_eq!(accept(listener.as_fd()).unwrap_err(), Errno::AGAIN);
+        let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::connect(&client, &rustix::net::getsockname(&listener).unwrap()).unwrap();
+        rustix::io::ioctl_fionbio(&listener, false).unwrap(); // it takes a moment on NetBSD
+        let (accepted, peer) = accept(listener.as_fd()).unwrap();
+        assert_made(&accepted);
+        assert_eq!(peer.unwrap(), rustix::net::getsockname(&client).unwrap());
+        let (one, other) = socket_pair(SocketType::STREAM).unwrap();
+        let (read, write) = pipe().unwrap();
+        for fd in [&one, &other, &read, &write] {
+            assert_made(fd);
+        }
+        rustix::io::write(&write, b"x").unwrap();
+        assert_eq!(rustix::io::read(&read, &mut [0; 2]), Ok(1)); // the read end is the first one
+    }
+
+    #[test]
+    fn what_is_no_socket_needs_no_preparation() {
+        assert_eq!(prepare_socket(pipe().unwrap().0.as_fd()), Ok(()));
+    }
+
+    #[test]
+    fn a_missing_name_is_nobodys() {
+        let unnamed = unnamed().unwrap();
+        assert!(unnamed.path_bytes().is_none());
+        let (one, _other) = socket_pair(SocketType::STREAM).unwrap();
+        assert_eq!(unix_address(rustix::net::getsockname(&one).unwrap()), Ok(unnamed));
+        assert!(!may_bind(&SocketAddrUnix::new("").unwrap()));
+        assert!(may_bind(&SocketAddrUnix::new("/x").unwrap()));
+        let inet = core::net::SocketAddr::from(([127, 0, 0, 1], 9));
+        assert_eq!(unix_address(inet.into()), Err(Errno::AFNOSUPPORT));
+    }
+
+    #[test]
+    fn clocks_go_on() {
+        assert!(monotonic() <= monotonic() && boottime() <= boottime());
+        assert!(monotonic() > Instant::from_nanos(0));
+    }
+}
