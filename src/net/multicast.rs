@@ -19,7 +19,8 @@ pub enum MulticastInterface {
     /// The system's choice.
     #[default]
     Any,
-    /// By its number: if_nametoindex(3), `/sys/class/net/eth0/ifindex`. Is there before it has an address.
+    /// By its number: if_nametoindex(3), `/sys/class/net/eth0/ifindex`. Is there before it has an address. For IPv4 groups NetBSD, illumos
+    /// and Solaris want an address instead: `EOPNOTSUPP`.
     Index(u32),
     /// By an address of its own; IPv4 only.
     Addr(Ipv4Addr),
@@ -91,7 +92,9 @@ impl<'a> Multicast<'a> {
     ///
     /// [`Error::Os`]: `EINVAL` for an address that is no group's, `ENODEV` when there is no such interface or no route to choose one by,
     /// `EADDRINUSE` when this socket has joined already, `ENOBUFS` for more groups than the system allows
-    /// (`/proc/sys/net/ipv4/igmp_max_memberships`, 20), `EAFNOSUPPORT` for an IPv6 group and an interface given by address.
+    /// (`/proc/sys/net/ipv4/igmp_max_memberships`, 20; `ETOOMANYREFS` on the BSDs), `EAFNOSUPPORT` for an IPv6 group and an interface given
+    /// by address, `EOPNOTSUPP` for an IPv4 group and an interface given by number where there is [no such thing](MulticastInterface::Index).
+    /// The BSDs say `EADDRNOTAVAIL` where Linux says `ENODEV`.
     pub fn join(&self, group: IpAddr, on: MulticastInterface) -> Result<(), Error> {
         match group {
             IpAddr::V4(group) => match on.v4() {
@@ -123,7 +126,8 @@ impl<'a> Multicast<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`]: `EADDRNOTAVAIL` (IPv4) or `ENODEV` (IPv6) when there is none, `EAFNOSUPPORT` for an address on an IPv6 socket.
+    /// [`Error::Os`]: `EADDRNOTAVAIL` (IPv4) or `ENODEV` (IPv6) when there is none, `EAFNOSUPPORT` for an address on an IPv6 socket,
+    /// `EOPNOTSUPP` as [`join`](Multicast::join).
     pub fn set_interface(&self, on: MulticastInterface) -> Result<(), Error> {
         if self.is_v6()? {
             sockopt::set_ipv6_multicast_if(self.fd, on.v6()?)?;
@@ -141,7 +145,7 @@ impl<'a> Multicast<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`].
+    /// [`Error::Os`]: `EOPNOTSUPP` for IPv4 on OpenBSD.
     pub fn set_ttl(&self, ttl: u8) -> Result<(), Error> {
         match self.is_v6()? {
             true => sockopt::set_ipv6_multicast_hops(self.fd, ttl.into())?,
@@ -156,7 +160,7 @@ impl<'a> Multicast<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`].
+    /// [`Error::Os`]: `EOPNOTSUPP` for IPv4 on OpenBSD.
     pub fn set_loop(&self, on: bool) -> Result<(), Error> {
         match self.is_v6()? {
             true => sockopt::set_ipv6_multicast_loop(self.fd, on)?,

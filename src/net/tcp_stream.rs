@@ -60,7 +60,7 @@ impl TcpStream {
     /// # Errors
     ///
     /// [`Error::Os`], as socket(2) and connect(2), for what is known at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `EACCES`, `EMFILE`. A refusal
-    /// comes later, also on the same machine (measured on Linux).
+    /// comes later, on Linux also on the same machine (measured); the BSDs may tell it at once.
     pub fn connect(addr: SocketAddr) -> Result<Unopened<TcpStream>, Error> {
         TcpStream::connect_with(addr, &ConnectOptions::default())
     }
@@ -136,8 +136,9 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `EPIPE` and `ECONNRESET` when the peer is gone.
-    /// [`Error::Closed`], [`Error::NotOwner`].
+    /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `EPIPE` and `ECONNRESET` when the peer is gone (also where macOS
+    /// says `EPROTOTYPE`, of a connection that is being torn down), `ENOBUFS` on the BSDs when the kernel has no memory: no edge follows, so
+    /// set a timer. [`Error::Closed`], [`Error::NotOwner`].
     #[inline]
     pub fn write(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
         if buf.is_empty() {

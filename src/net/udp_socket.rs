@@ -258,7 +258,7 @@ impl UdpSocket {
         self.option(io, |fd| sockopt::set_socket_broadcast(fd, on))
     }
 
-    /// How many routers a datagram to one machine may pass (`IP_TTL`, `IPV6_UNICAST_HOPS`; both for an IPv6 socket that is for IPv4 too).
+    /// How many routers a datagram to one machine may pass (`IP_TTL`, `IPV6_UNICAST_HOPS`; on Linux both for an IPv6 socket that is for IPv4 too, which elsewhere has one for both).
     /// Default: the system's, 64. For groups there is [`Multicast::set_ttl`].
     ///
     /// # Errors
@@ -277,12 +277,13 @@ impl UdpSocket {
 
     /// Makes room for datagrams that were not received yet (`SO_RCVBUF`), in bytes; what finds no room is lost. Go's `SetReadBuffer`.
     ///
-    /// Linux takes at most `/proc/sys/net/core/rmem_max` without saying so (but `EINVAL` for more than 2 GiB), and counts its own bookkeeping, which for a small datagram is
-    /// several hundred bytes; it doubles the number for that.
+    /// Linux takes at most `/proc/sys/net/core/rmem_max` without saying so (but `EINVAL` for more than 2 GiB), and counts its own bookkeeping,
+    /// which for a small datagram is several hundred bytes; it doubles the number for that. The BSDs refuse what is more than
+    /// `kern.ipc.maxsockbuf` (FreeBSD, macOS; NetBSD and OpenBSD have other names for it).
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] with `ENOBUFS` on the BSDs.
     pub fn set_recv_buffer_size(&self, io: &mut Io<'_>, bytes: usize) -> Result<(), Error> {
         self.option(io, |fd| sockopt::set_socket_recv_buffer_size(fd, bytes))
     }

@@ -52,7 +52,7 @@ pub(super) fn peer_addr(fd: BorrowedFd<'_>) -> Result<SocketAddrUnix, Error> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct PeerCredentials {
-    /// The process, where the kernel keeps it (Linux, macOS). It may have ended, and its number may be somebody else's by now.
+    /// The process, where the kernel keeps it (Linux). It may have ended, and its number may be somebody else's by now.
     pub pid: Option<u32>,
     /// The effective user.
     pub uid: u32,
@@ -187,7 +187,8 @@ macro_rules! unix_connection {
             ///
             /// # Errors
             ///
-            /// [`Error::Os`](crate::Error::Os) with `ENOTCONN` without a peer, `ESRCH` for a process that has no number here.
+            /// [`Error::Os`](crate::Error::Os) with `ENOTCONN` without a peer, `ESRCH` for a process that has no number here, `EOPNOTSUPP`
+            /// outside Linux and Android.
             pub fn peer_credentials(&self) -> Result<$crate::net::PeerCredentials, $crate::Error> {
                 $crate::net::unix_socket::peer_credentials(rustix::fd::AsFd::as_fd(self))
             }
@@ -200,8 +201,8 @@ macro_rules! unix_connection {
             ///
             /// [`Error::Os`](crate::Error::Os), as socket(2) and connect(2): `ENOENT` when there is no such file, `ECONNREFUSED` when
             /// nobody listens or it is no socket, `EPROTOTYPE` when it is one of another type, `EACCES` without the right to write to the
-            /// file, `EMFILE`. `EAGAIN` when the listener's backlog is full: nothing tells when there is room, so set a timer and call
-            /// again.
+            /// file, `EMFILE`. `EAGAIN` when the listener's backlog is full (`ECONNREFUSED` on the BSDs, macOS and iOS): nothing tells when
+            /// there is room, so set a timer and call again.
             pub fn connect(addr: &rustix::net::SocketAddrUnix) -> Result<$crate::Unopened<$kind>, $crate::Error> {
                 Ok($crate::Unopened::new($crate::net::unix_socket::connect($type, addr)?))
             }
@@ -221,7 +222,8 @@ macro_rules! unix_connection {
             /// # Errors
             ///
             /// [`Error::Os`](crate::Error::Os) with `ENOTCONN` without a peer, `ESRCH` for a process that has no number here, because it
-            /// lives in another PID namespace. [`Error::Closed`](crate::Error::Closed), [`Error::NotOwner`](crate::Error::NotOwner).
+            /// lives in another PID namespace; `EOPNOTSUPP` outside Linux and Android: the BSDs have getpeereid(3), which no safe call makes.
+            /// [`Error::Closed`](crate::Error::Closed), [`Error::NotOwner`](crate::Error::NotOwner).
             pub fn peer_credentials(&self, io: &mut $crate::Io<'_>) -> Result<$crate::net::PeerCredentials, $crate::Error> {
                 $crate::net::unix_socket::peer_credentials(io.fd(self.token)?)
             }
