@@ -107,4 +107,8 @@ mod unix;
 pub(crate) mod pidfd;
 
 pub(crate) use backend::{BREAK_IS_ONE_SHOT, KEPT, ONE_SHOT, PRIORITY, REPLACES, Selector};
-pub(crate) use unix::{STICK_PARITY, boottime, monotonic, pipe};
+pub(crate) use unix::{
+    NO_SIGNAL, PIPE_BUF, RECV_FDS, STICK_PARITY, accept, boottime, by_index, connected, may_bind, monotonic, peer_credentials, pipe,
+    prepare_socket, received, set_keep_alive_times, set_mapped_ttl, set_multicast_loop, set_multicast_ttl, set_v6_only, share_datagrams,
+    share_port, socket, socket_pair, unix_address, unnamed, written,
+};

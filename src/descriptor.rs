@@ -3,6 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
+use crate::arch;
 use crate::error::Rejected;
 use crate::interest::Interest;
 use crate::poller::{Io, is_blocking};
@@ -247,6 +248,11 @@ impl<T: Descriptor> Unopened<T> {
     pub fn open(self, io: &mut Io<'_>) -> Result<T, Rejected<Unopened<T>>> {
         let Unopened { fd, connecting, inherited, kind } = self;
         let blocks = inherited && T::MUST_NOT_BLOCK && is_blocking(fd.as_fd());
+        if inherited {
+            if let Err(errno) = arch::prepare_socket(fd.as_fd()) {
+                return Err(Rejected::new(Unopened { fd, connecting, inherited, kind }, errno));
+            }
+        }
         let interest = if connecting { T::INTEREST | Interest::CONNECTING } else { T::INTEREST };
         match io.open_unless(blocks, fd, interest) {
             Ok(token) => Ok(T::from_token(token)),

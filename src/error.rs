@@ -100,6 +100,8 @@ fn message(errno: Errno) -> Option<&'static str> {
         Errno::NOTTY => "inappropriate ioctl for device",
         Errno::NOTCONN => "transport endpoint is not connected",
         Errno::NOTSOCK => "socket operation on non-socket",
+        Errno::OPNOTSUPP => "operation not supported",
+        Errno::PROTONOSUPPORT => "protocol not supported",
         Errno::NXIO => "no such device or address",
         Errno::OVERFLOW => "value too large for defined data type",
         Errno::PERM => "operation not permitted",

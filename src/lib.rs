@@ -103,14 +103,7 @@
 //! | `std` | [`OwnedFd`], [`BorrowedFd`] and [`AsFd`] are those of `std::os::fd`; `linux::stdin` and `linux::stdout`; implies `alloc` |
 //! | `linux_5_11` | waits count nanoseconds instead of milliseconds (`epoll_pwait2`); the program then needs Linux 5.11 |
 //!
-//! # Platforms
-//!
-//! | platform | back-end | floor | notes |
-//! |---|---|---|---|
-//! | Linux on x86_64 | epoll | 4.14 | raw system calls, no libc |
-//!
-//! Linux on x86, arm, aarch64 and riscv64, and Android (through libc), have the same back-end and are not tested yet. What a back-end has
-//! to do is written down at the top of `arch/mod.rs`.
+#![doc = include_str!("platforms.md")]
 //!
 //! # System calls
 //!

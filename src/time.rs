@@ -83,13 +83,15 @@ impl fmt::Debug for Instant {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub enum Clock {
-    /// `CLOCK_MONOTONIC`: stands still while the machine is suspended.
+    /// `CLOCK_MONOTONIC`: stands still while the machine is suspended, but for OpenBSD, macOS and iOS, where it goes on.
     #[default]
     Monotonic,
     /// `CLOCK_BOOTTIME`: goes on during suspend, so a deadline that passed meanwhile is seen at the first pass after resume.
     ///
-    /// It does not wake a suspended machine: for that, wait on a timerfd with `CLOCK_BOOTTIME_ALARM`. Where a system has no such clock
-    /// this is `Monotonic`.
+    /// It does not wake a suspended machine: for that, wait on a timerfd with `CLOCK_BOOTTIME_ALARM`.
+    ///
+    /// Linux, Android and OpenBSD have it; elsewhere this is `Monotonic`, which on FreeBSD, NetBSD, DragonFly, illumos and Solaris is no
+    /// help: there a deadline comes as much later as the machine was suspended.
     Boottime,
     /// A function of the program's: for tests, simulation and foreign loops that keep their own time.
     ///

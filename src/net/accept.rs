@@ -4,35 +4,39 @@ use core::task::{Poll, ready};
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
+use rustix::net::SocketAddrAny;
 
+use crate::arch;
 use crate::error::Error;
 use crate::interest::Direction;
 use crate::poller::Io;
 use crate::token::Token;
 
-/// A descriptor and its peer's address, if it has one.
-type Accepted = (OwnedFd, Option<SocketAddrAny>);
+/// A descriptor and its peer's address.
+type Accepted<A> = (OwnedFd, A);
+
+/// Makes the peer's address of the kernel's, if that gives one; `ECONNABORTED` for a connection that had died.
+type Peer<A> = fn(Option<SocketAddrAny>) -> Result<A, Errno>;
 
 /// How many dead connections one call passes over.
 const PASSED_OVER: usize = 32;
 
 /// Accepts for a new handler.
-pub(super) fn accept(io: &mut Io<'_>, listener: Token) -> Poll<Result<Accepted, Error>> {
+pub(super) fn accept<A>(io: &mut Io<'_>, listener: Token, peer: Peer<A>) -> Poll<Result<Accepted<A>, Error>> {
     if !io.has_room() {
         ready!(hold(io, listener))?;
         ready!(io.poll_room())?;
     }
-    accept_now(io, listener)
+    accept_now(io, listener, peer)
 }
 
 /// Accepts for the running handler.
-pub(super) fn accept_own(io: &mut Io<'_>, listener: Token) -> Poll<Result<Accepted, Error>> {
+pub(super) fn accept_own<A>(io: &mut Io<'_>, listener: Token, peer: Peer<A>) -> Poll<Result<Accepted<A>, Error>> {
     if !io.has_descriptor_room() {
         ready!(hold(io, listener))?;
         ready!(io.poll_descriptor_room())?;
     }
-    accept_now(io, listener)
+    accept_now(io, listener, peer)
 }
 
 /// There is no room: waits until a client is there, before it waits for room. A deadline counts all the same.
@@ -42,10 +46,10 @@ fn hold(io: &mut Io<'_>, listener: Token) -> Poll<Result<(), Error>> {
     Poll::Ready(Ok(()))
 }
 
-fn accept_now(io: &mut Io<'_>, listener: Token) -> Poll<Result<Accepted, Error>> {
+fn accept_now<A>(io: &mut Io<'_>, listener: Token, peer: Peer<A>) -> Poll<Result<Accepted<A>, Error>> {
     let accepted = ready!(io.poll_io(listener, Direction::Read, |fd| {
         for _ in 0..PASSED_OVER {
-            match acceptfrom_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            match arch::accept(fd).and_then(|(socket, addr)| Ok((socket, peer(addr)?))) {
                 Err(Errno::CONNABORTED) => {}
                 answer => return answer,
             }
@@ -78,8 +82,8 @@ macro_rules! listener {
                 &self,
                 io: &mut $crate::Io<'_>,
             ) -> core::task::Poll<Result<($crate::Unopened<$socket>, $address), $crate::Error>> {
-                let (fd, peer) = core::task::ready!($crate::net::accept::accept(io, self.token))?;
-                core::task::Poll::Ready(($peer)(peer).map(|peer| ($crate::Unopened::new(fd), peer)))
+                let (fd, peer) = core::task::ready!($crate::net::accept::accept(io, self.token, $peer))?;
+                core::task::Poll::Ready(Ok(($crate::Unopened::new(fd), peer)))
             }
 
             /// As [`accept`](Self::accept), for a handler that opens the connection for itself: no room for another handler is waited for.
@@ -91,8 +95,8 @@ macro_rules! listener {
                 &self,
                 io: &mut $crate::Io<'_>,
             ) -> core::task::Poll<Result<($crate::Unopened<$socket>, $address), $crate::Error>> {
-                let (fd, peer) = core::task::ready!($crate::net::accept::accept_own(io, self.token))?;
-                core::task::Poll::Ready(($peer)(peer).map(|peer| ($crate::Unopened::new(fd), peer)))
+                let (fd, peer) = core::task::ready!($crate::net::accept::accept_own(io, self.token, $peer))?;
+                core::task::Poll::Ready(Ok(($crate::Unopened::new(fd), peer)))
             }
 
             /// Sets or clears the moment after which `accept` answers [`Error::TimedOut`](crate::Error::TimedOut). Go's `SetDeadline`.

@@ -48,7 +48,7 @@ macro_rules! byte_stream {
             ) -> core::task::Poll<Result<usize, $crate::Error>> {
                 io.poll_io(self.token, $crate::Direction::Write, |fd| {
                     let control = &mut rustix::net::SendAncillaryBuffer::default();
-                    rustix::net::sendmsg(fd, bufs, control, $crate::net::SEND)
+                    $crate::arch::written(rustix::net::sendmsg(fd, bufs, control, $crate::net::SEND))
                 })
             }
         }

@@ -4,26 +4,32 @@ use core::net::SocketAddr;
 
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
 
+use crate::arch;
 use crate::error::Error;
 
 /// A socket of the address's family.
 pub(super) fn socket(addr: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
     let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    rustix::net::socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+    arch::socket(family, kind)
 }
 
-pub(super) fn ip(addr: SocketAddrAny) -> Result<SocketAddr, Error> {
-    SocketAddr::try_from(addr).map_err(Error::Os)
+pub(super) fn ip(addr: SocketAddrAny) -> Result<SocketAddr, Errno> {
+    SocketAddr::try_from(addr)
 }
 
 pub(super) fn local_addr(fd: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
-    ip(rustix::net::getsockname(fd)?)
+    Ok(ip(rustix::net::getsockname(fd)?)?)
 }
 
 pub(super) fn peer_addr(fd: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
-    ip(rustix::net::getpeername(fd)?.ok_or(Errno::NOTCONN)?)
+    match rustix::net::getpeername(fd) {
+        Ok(peer) => Ok(ip(peer.ok_or(Errno::NOTCONN)?)?),
+        // macOS, of a connection that is over in both directions.
+        Err(Errno::INVAL) => Err(Errno::NOTCONN.into()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// What sockets with a peer offer, opened or not.

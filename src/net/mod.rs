@@ -11,6 +11,12 @@
 //!
 //! Sockets are non-blocking and close-on-exec from the start, are called with `MSG_DONTWAIT`, and never raise `SIGPIPE`.
 //!
+//! # Platform
+//!
+//! What differs is said where it does. Everywhere it is so that what a system cannot do is an error with `EOPNOTSUPP`, unless it was only
+//! asked for by default. macOS and iOS have no calls that make a descriptor close-on-exec at once: what another thread starts between the two
+//! calls inherits it. Nor do they know `MSG_NOSIGNAL`, so sockets get `SO_NOSIGPIPE`; one that was made elsewhere gets it when it is opened as one of these types.
+//!
 //! # Addresses of Unix sockets
 //!
 //! A path, on Linux also an abstract name, which has no file and ends with its socket; or none:
@@ -19,13 +25,17 @@
 //! use netpoll::Errno;
 //! use netpoll::net::SocketAddrUnix;
 //! assert_eq!(SocketAddrUnix::new("/run/gateway.sock")?.path_bytes(), Some(&b"/run/gateway.sock"[..]));
+//! assert_eq!(SocketAddrUnix::new("/".repeat(109)), Err(Errno::NAMETOOLONG));
+//! # #[cfg(any(target_os = "linux", target_os = "android"))]
+//! # {
 //! assert_eq!(SocketAddrUnix::new_abstract_name(b"gateway")?.abstract_name(), Some(&b"gateway"[..]));
 //! assert!(SocketAddrUnix::new_unnamed().is_unnamed());
-//! assert_eq!(SocketAddrUnix::new("/".repeat(109)), Err(Errno::NAMETOOLONG));
+//! # }
 //! # Ok::<(), Errno>(())
 //! ```
 //!
-//! A socket whose path has all of Linux's 108 bytes works, but looks unnamed to who asks for its address: there is no room for the NUL.
+//! A path has at most 108 bytes on Linux, illumos and Solaris, 104 on the BSDs, macOS and iOS. One of all 108 works, but looks unnamed to who
+//! asks for its address: there is no room for the NUL. So does a longer one that another program has managed to bind.
 //!
 #![doc = include_str!("manners.md")]
 
@@ -64,4 +74,4 @@ pub use unix_stream::UnixStream;
 use rustix::net::{RecvFlags, SendFlags};
 
 const RECV: RecvFlags = RecvFlags::DONTWAIT;
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+const SEND: SendFlags = SendFlags::DONTWAIT.union(crate::arch::NO_SIGNAL);

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::inet_socket;
+use crate::arch;
 use crate::error::Error;
 
 /// Which of the machine's interfaces a group is joined on, or datagrams to groups go out of.
@@ -18,19 +19,19 @@ pub enum MulticastInterface {
     /// The system's choice.
     #[default]
     Any,
-    /// By its number: if_nametoindex(3), `/sys/class/net/eth0/ifindex`. Is there before it has an address.
+    /// By its number: if_nametoindex(3), `/sys/class/net/eth0/ifindex`. Is there before it has an address. For IPv4 groups NetBSD, illumos
+    /// and Solaris want an address instead: `EOPNOTSUPP`.
     Index(u32),
     /// By an address of its own; IPv4 only.
     Addr(Ipv4Addr),
 }
 
 impl MulticastInterface {
-    /// What IPv4 wants: an address, or `0.0.0.0` and a number. (NetBSD has no numbers here.)
-    fn v4(self) -> (Ipv4Addr, u32) {
+    fn v4(self) -> V4 {
         match self {
-            MulticastInterface::Any => (Ipv4Addr::UNSPECIFIED, 0),
-            MulticastInterface::Index(index) => (Ipv4Addr::UNSPECIFIED, index),
-            MulticastInterface::Addr(addr) => (addr, 0),
+            MulticastInterface::Any | MulticastInterface::Index(0) => V4::Addr(Ipv4Addr::UNSPECIFIED),
+            MulticastInterface::Index(index) => V4::Index(index),
+            MulticastInterface::Addr(addr) => V4::Addr(addr),
         }
     }
 
@@ -42,6 +43,13 @@ impl MulticastInterface {
             MulticastInterface::Addr(_) => Err(Errno::AFNOSUPPORT),
         }
     }
+}
+
+/// What IPv4 wants.
+enum V4 {
+    /// Unspecified for the system's choice.
+    Addr(Ipv4Addr),
+    Index(u32),
 }
 
 /// The multicast side of a [`UdpSocket`](super::UdpSocket), opened or not: what `multicast` gives. Each method is one `setsockopt`, after a
@@ -84,13 +92,15 @@ impl<'a> Multicast<'a> {
     ///
     /// [`Error::Os`]: `EINVAL` for an address that is no group's, `ENODEV` when there is no such interface or no route to choose one by,
     /// `EADDRINUSE` when this socket has joined already, `ENOBUFS` for more groups than the system allows
-    /// (`/proc/sys/net/ipv4/igmp_max_memberships`, 20), `EAFNOSUPPORT` for an IPv6 group and an interface given by address.
+    /// (`/proc/sys/net/ipv4/igmp_max_memberships`, 20; `ETOOMANYREFS` on the BSDs), `EAFNOSUPPORT` for an IPv6 group and an interface given
+    /// by address, `EOPNOTSUPP` for an IPv4 group and an interface given by number where there is [no such thing](MulticastInterface::Index).
+    /// The BSDs say `EADDRNOTAVAIL` where Linux says `ENODEV`.
     pub fn join(&self, group: IpAddr, on: MulticastInterface) -> Result<(), Error> {
         match group {
-            IpAddr::V4(group) => {
-                let (addr, index) = on.v4();
-                sockopt::set_ip_add_membership_with_ifindex(self.fd, &group, &addr, index)?;
-            }
+            IpAddr::V4(group) => match on.v4() {
+                V4::Addr(addr) => sockopt::set_ip_add_membership(self.fd, &group, &addr)?,
+                V4::Index(index) => arch::by_index::join(self.fd, group, index)?,
+            },
             IpAddr::V6(group) => sockopt::set_ipv6_add_membership(self.fd, &group, on.v6()?)?,
         }
         Ok(())
@@ -103,10 +113,10 @@ impl<'a> Multicast<'a> {
     /// [`Error::Os`]: `EADDRNOTAVAIL` when it was not joined there, else as [`join`](Multicast::join).
     pub fn leave(&self, group: IpAddr, on: MulticastInterface) -> Result<(), Error> {
         match group {
-            IpAddr::V4(group) => {
-                let (addr, index) = on.v4();
-                sockopt::set_ip_drop_membership_with_ifindex(self.fd, &group, &addr, index)?;
-            }
+            IpAddr::V4(group) => match on.v4() {
+                V4::Addr(addr) => sockopt::set_ip_drop_membership(self.fd, &group, &addr)?,
+                V4::Index(index) => arch::by_index::leave(self.fd, group, index)?,
+            },
             IpAddr::V6(group) => sockopt::set_ipv6_drop_membership(self.fd, &group, on.v6()?)?,
         }
         Ok(())
@@ -116,13 +126,16 @@ impl<'a> Multicast<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`]: `EADDRNOTAVAIL` (IPv4) or `ENODEV` (IPv6) when there is none, `EAFNOSUPPORT` for an address on an IPv6 socket.
+    /// [`Error::Os`]: `EADDRNOTAVAIL` (IPv4) or `ENODEV` (IPv6) when there is none, `EAFNOSUPPORT` for an address on an IPv6 socket,
+    /// `EOPNOTSUPP` as [`join`](Multicast::join).
     pub fn set_interface(&self, on: MulticastInterface) -> Result<(), Error> {
         if self.is_v6()? {
             sockopt::set_ipv6_multicast_if(self.fd, on.v6()?)?;
-        } else {
-            let (addr, index) = on.v4();
-            sockopt::set_ip_multicast_if_with_ifindex(self.fd, &Ipv4Addr::UNSPECIFIED, &addr, index)?;
+            return Ok(());
+        }
+        match on.v4() {
+            V4::Addr(addr) => sockopt::set_ip_multicast_if(self.fd, &addr)?,
+            V4::Index(index) => arch::by_index::set_interface(self.fd, index)?,
         }
         Ok(())
     }
@@ -132,11 +145,11 @@ impl<'a> Multicast<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`].
+    /// [`Error::Os`]: `EOPNOTSUPP` for IPv4 on OpenBSD.
     pub fn set_ttl(&self, ttl: u8) -> Result<(), Error> {
         match self.is_v6()? {
             true => sockopt::set_ipv6_multicast_hops(self.fd, ttl.into())?,
-            false => sockopt::set_ip_multicast_ttl(self.fd, ttl.into())?,
+            false => arch::set_multicast_ttl(self.fd, ttl)?,
         }
         Ok(())
     }
@@ -147,11 +160,11 @@ impl<'a> Multicast<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`].
+    /// [`Error::Os`]: `EOPNOTSUPP` for IPv4 on OpenBSD.
     pub fn set_loop(&self, on: bool) -> Result<(), Error> {
         match self.is_v6()? {
             true => sockopt::set_ipv6_multicast_loop(self.fd, on)?,
-            false => sockopt::set_ip_multicast_loop(self.fd, on)?,
+            false => arch::set_multicast_loop(self.fd, on)?,
         }
         Ok(())
     }

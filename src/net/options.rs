@@ -7,9 +7,12 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
+use crate::arch;
+
 /// How the kernel finds out that a silent peer is gone (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`; tcp(7)).
 ///
-/// Linux takes at most 32 767 s and 127 probes; more is `EINVAL` when it is applied.
+/// Linux takes at most 32 767 s and 127 probes; more is `EINVAL` when it is applied. On OpenBSD a socket has no times of its own: the
+/// default stands for the system's (`sysctl net.inet.tcp.keepidle`: two hours), anything else is `EOPNOTSUPP`. Solaris has them from 11.4 on.
 ///
 /// ```
 /// use core::time::Duration;
@@ -37,10 +40,11 @@ impl KeepAlive {
     pub(super) fn apply(choice: Option<KeepAlive>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         if let Some(keep_alive) = choice {
             // The kernel counts whole seconds, and refuses none.
-            let seconds = |time: Duration| Duration::from_secs(time.as_secs().saturating_add((time.subsec_nanos() > 0).into()).max(1));
-            sockopt::set_tcp_keepidle(fd, seconds(keep_alive.idle))?;
-            sockopt::set_tcp_keepintvl(fd, seconds(keep_alive.interval))?;
-            sockopt::set_tcp_keepcnt(fd, keep_alive.count.max(1))?;
+            let seconds = |time: Duration| time.as_secs().saturating_add((time.subsec_nanos() > 0).into()).max(1);
+            match arch::set_keep_alive_times(fd, seconds(keep_alive.idle), seconds(keep_alive.interval), keep_alive.count.max(1)) {
+                Err(Errno::OPNOTSUPP) if keep_alive == KeepAlive::default() => {}
+                answer => answer?,
+            }
         }
         sockopt::set_socket_keepalive(fd, choice.is_some())
     }
@@ -58,15 +62,17 @@ impl KeepAlive {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct ListenOptions {
-    /// Connections that wait to be accepted. The kernel takes `/proc/sys/net/core/somaxconn` if that is less, which is Go's choice and the
-    /// default.
+    /// Connections that wait to be accepted. The kernel takes its own limit (`/proc/sys/net/core/somaxconn`, `sysctl kern.ipc.somaxconn`) if
+    /// that is less, which is Go's choice and the default.
     pub backlog: u16,
     /// Bind also while old connections linger in `TIME_WAIT` (`SO_REUSEADDR`). Default: yes.
     pub reuse_address: bool,
-    /// Let several sockets listen on the address, among which the kernel spreads connections (`SO_REUSEPORT`, Linux 3.9). Default: no.
+    /// Let several sockets listen on the address, among which the kernel spreads connections (`SO_REUSEPORT`, Linux 3.9; `SO_REUSEPORT_LB`,
+    /// FreeBSD 12; DragonFly). NetBSD, OpenBSD, macOS and iOS allow it, but one of the sockets gets everything; illumos and Solaris:
+    /// `EOPNOTSUPP`. Default: no.
     pub reuse_port: bool,
     /// Whether an IPv6 wildcard takes IPv6 only; `None` for the system's choice (`/proc/sys/net/ipv6/bindv6only`). Default: `Some(false)`,
-    /// both.
+    /// both, but for OpenBSD and DragonFly, which have no such sockets: there it is always IPv6 only, as in Go, so listen on both.
     pub v6_only: Option<bool>,
     /// Keep-alive of the accepted connections, which inherit it. Default: [`KeepAlive::default`].
     pub keep_alive: Option<KeepAlive>,
@@ -128,14 +134,14 @@ pub struct UdpOptions {
     /// Share the address with other sockets that ask for it too (`SO_REUSEADDR`). Default: no.
     ///
     /// For multicast and broadcast, which each of them gets; Go's `ListenMulticastUDP` sets it. A datagram to one machine only goes to one
-    /// of them, on Linux to the one that was bound last: any program that asks for it can take the port over. On the BSDs multicast needs
-    /// [`reuse_port`](UdpOptions::reuse_port) instead.
+    /// of them, on Linux to the one that was bound last: any program that asks for it can take the port over. On the BSDs, macOS and iOS it
+    /// is `SO_REUSEPORT` as well, without which they do not share, as in Go.
     pub reuse_address: bool,
     /// Let several sockets of one user have the address, among which the kernel spreads the peers (`SO_REUSEPORT`, Linux 3.9): one reactor
-    /// per core. Default: no.
+    /// per core. On other systems as for [`ListenOptions::reuse_port`]. Default: no.
     pub reuse_port: bool,
     /// Whether an IPv6 socket is for IPv6 only; `None` for the system's choice (`/proc/sys/net/ipv6/bindv6only`). Default: `Some(false)`,
-    /// both: IPv4 peers then look like `::ffff:192.0.2.1`.
+    /// both: IPv4 peers then look like `::ffff:192.0.2.1`. On OpenBSD and DragonFly always IPv6 only, as in Go.
     pub v6_only: Option<bool>,
     /// Allow sending to broadcast addresses (`SO_BROADCAST`), which is `EACCES` otherwise. Default: yes, as Go does for every UDP socket.
     pub broadcast: bool,

@@ -8,6 +8,7 @@ use rustix::net::{SocketAddrAny, SocketType, sockopt};
 
 use super::accept::listener;
 use super::{KeepAlive, ListenOptions, TcpStream, inet_socket};
+use crate::arch;
 use crate::descriptor::{Unopened, descriptor};
 use crate::error::Error;
 use crate::interest::Interest;
@@ -54,9 +55,9 @@ pub struct TcpListener {
 descriptor!(TcpListener, interest: Interest::READ, must_not_block: true);
 listener!(TcpListener, socket: TcpStream, address: SocketAddr, peer: peer);
 
-/// Every connection of TCP has a peer's address.
-fn peer(addr: Option<SocketAddrAny>) -> Result<SocketAddr, Error> {
-    inet_socket::ip(addr.ok_or(Errno::NOTCONN)?)
+/// Every connection of TCP has a peer's address, but for one that macOS hands out although it was reset.
+fn peer(addr: Option<SocketAddrAny>) -> Result<SocketAddr, Errno> {
+    inet_socket::ip(addr.ok_or(Errno::CONNABORTED)?)
 }
 
 impl Unopened<TcpListener> {
@@ -92,10 +93,10 @@ impl TcpListener {
             sockopt::set_socket_reuseaddr(&fd, true)?;
         }
         if options.reuse_port {
-            sockopt::set_socket_reuseport(&fd, true)?;
+            arch::share_port(&fd)?;
         }
         if let (SocketAddr::V6(_), Some(v6_only)) = (addr, options.v6_only) {
-            sockopt::set_ipv6_v6only(&fd, v6_only)?;
+            arch::set_v6_only(&fd, v6_only)?;
         }
         if options.keep_alive.is_some() {
             KeepAlive::apply(options.keep_alive, fd.as_fd())?;

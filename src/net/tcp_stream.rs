@@ -11,6 +11,7 @@ use rustix::net::{Shutdown, SocketType, sockopt};
 use super::byte_stream::byte_stream;
 use super::inet_socket::{inet_socket, socket};
 use super::{ConnectOptions, KeepAlive, RECV, SEND};
+use crate::arch;
 use crate::descriptor::{Unopened, deadlines, descriptor, reader, writer};
 use crate::error::Error;
 use crate::interest::{Direction, Interest};
@@ -59,7 +60,7 @@ impl TcpStream {
     /// # Errors
     ///
     /// [`Error::Os`], as socket(2) and connect(2), for what is known at once: `ENETUNREACH`, `EADDRNOTAVAIL`, `EACCES`, `EMFILE`. A refusal
-    /// comes later, also on the same machine (measured on Linux).
+    /// comes later, on Linux also on the same machine (measured); the BSDs may tell it at once.
     pub fn connect(addr: SocketAddr) -> Result<Unopened<TcpStream>, Error> {
         TcpStream::connect_with(addr, &ConnectOptions::default())
     }
@@ -81,7 +82,7 @@ impl TcpStream {
         if let Some(local) = options.local {
             rustix::net::bind(&fd, &local)?;
         }
-        match rustix::net::connect(&fd, &addr) {
+        match arch::connected(rustix::net::connect(&fd, &addr)) {
             Ok(()) => Ok(Unopened::new(fd)),
             // An interrupted connect goes on by itself, like one that takes its time.
             Err(Errno::INPROGRESS | Errno::INTR) => Ok(Unopened::connecting(fd)),
@@ -99,7 +100,8 @@ impl TcpStream {
         let answer = io.poll_io(self.token, Direction::Write, |fd| {
             sockopt::socket_error(fd)??;
             match rustix::net::getpeername(fd) {
-                Ok(_) => Ok(()),
+                // EINVAL is macOS's word for one that is over already: reads and writes will tell.
+                Ok(_) | Err(Errno::INVAL) => Ok(()),
                 // No error and no peer: the edge was not the connection's.
                 Err(Errno::NOTCONN) => Err(Errno::AGAIN),
                 Err(errno) => Err(errno),
@@ -134,15 +136,16 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `EPIPE` and `ECONNRESET` when the peer is gone.
-    /// [`Error::Closed`], [`Error::NotOwner`].
+    /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `EPIPE` and `ECONNRESET` when the peer is gone (also where macOS
+    /// says `EPROTOTYPE`, of a connection that is being torn down), `ENOBUFS` on the BSDs when the kernel has no memory: no edge follows, so
+    /// set a timer. [`Error::Closed`], [`Error::NotOwner`].
     #[inline]
     pub fn write(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
         if buf.is_empty() {
             return Poll::Ready(io.fd(self.token).map(|_| 0));
         }
         io.poll_io_drained(self.token, Direction::Write, |fd| {
-            let n = rustix::net::send(fd, buf, SEND)?;
+            let n = arch::written(rustix::net::send(fd, buf, SEND))?;
             Ok((n, n < buf.len()))
         })
     }

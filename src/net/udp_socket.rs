@@ -9,6 +9,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuff
 
 use super::inet_socket::{self, inet_socket};
 use super::{Multicast, RECV, SEND, UdpOptions};
+use crate::arch;
 use crate::descriptor::{Unopened, deadlines, descriptor};
 use crate::error::Error;
 use crate::interest::{Direction, Interest};
@@ -257,7 +258,7 @@ impl UdpSocket {
         self.option(io, |fd| sockopt::set_socket_broadcast(fd, on))
     }
 
-    /// How many routers a datagram to one machine may pass (`IP_TTL`, `IPV6_UNICAST_HOPS`; both for an IPv6 socket that is for IPv4 too).
+    /// How many routers a datagram to one machine may pass (`IP_TTL`, `IPV6_UNICAST_HOPS`; on Linux both for an IPv6 socket that is for IPv4 too, which elsewhere has one for both).
     /// Default: the system's, 64. For groups there is [`Multicast::set_ttl`].
     ///
     /// # Errors
@@ -266,21 +267,23 @@ impl UdpSocket {
     pub fn set_ttl(&self, io: &mut Io<'_>, ttl: u8) -> Result<(), Error> {
         let is_v6 = self.local_addr(io)?.is_ipv6();
         self.option(io, |fd| {
-            if is_v6 {
-                sockopt::set_ipv6_unicast_hops(fd, Some(ttl))?;
+            if !is_v6 {
+                return sockopt::set_ip_ttl(fd, ttl.into());
             }
-            if is_v6 && sockopt::ipv6_v6only(fd)? { Ok(()) } else { sockopt::set_ip_ttl(fd, ttl.into()) }
+            sockopt::set_ipv6_unicast_hops(fd, Some(ttl))?;
+            arch::set_mapped_ttl(fd, ttl)
         })
     }
 
     /// Makes room for datagrams that were not received yet (`SO_RCVBUF`), in bytes; what finds no room is lost. Go's `SetReadBuffer`.
     ///
-    /// Linux takes at most `/proc/sys/net/core/rmem_max` without saying so (but `EINVAL` for more than 2 GiB), and counts its own bookkeeping, which for a small datagram is
-    /// several hundred bytes; it doubles the number for that.
+    /// Linux takes at most `/proc/sys/net/core/rmem_max` without saying so (but `EINVAL` for more than 2 GiB), and counts its own bookkeeping,
+    /// which for a small datagram is several hundred bytes; it doubles the number for that. The BSDs refuse what is more than
+    /// `kern.ipc.maxsockbuf` (FreeBSD, macOS; NetBSD and OpenBSD have other names for it).
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`].
+    /// [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] with `ENOBUFS` on the BSDs.
     pub fn set_recv_buffer_size(&self, io: &mut Io<'_>, bytes: usize) -> Result<(), Error> {
         self.option(io, |fd| sockopt::set_socket_recv_buffer_size(fd, bytes))
     }
@@ -309,13 +312,13 @@ impl UdpSocket {
 fn socket(addr: SocketAddr, options: &UdpOptions) -> Result<OwnedFd, Errno> {
     let fd = inet_socket::socket(addr, SocketType::DGRAM)?;
     if options.reuse_address {
-        sockopt::set_socket_reuseaddr(&fd, true)?;
+        arch::share_datagrams(&fd)?;
     }
     if options.reuse_port {
-        sockopt::set_socket_reuseport(&fd, true)?;
+        arch::share_port(&fd)?;
     }
     if let (SocketAddr::V6(_), Some(v6_only)) = (addr, options.v6_only) {
-        sockopt::set_ipv6_v6only(&fd, v6_only)?;
+        arch::set_v6_only(&fd, v6_only)?;
     }
     if options.broadcast {
         sockopt::set_socket_broadcast(&fd, true)?;
@@ -325,5 +328,5 @@ fn socket(addr: SocketAddr, options: &UdpOptions) -> Result<OwnedFd, Errno> {
 
 /// Every datagram of IP has a sender; only a descriptor of another kind gives none.
 fn sender(addr: Option<SocketAddrAny>) -> Result<SocketAddr, Error> {
-    inet_socket::ip(addr.ok_or(Errno::AFNOSUPPORT)?)
+    Ok(inet_socket::ip(addr.ok_or(Errno::AFNOSUPPORT)?)?)
 }

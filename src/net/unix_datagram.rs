@@ -14,13 +14,14 @@ use crate::token::Token;
 
 /// A socket for datagrams between processes of one machine. Go's `net.UnixConn` of the network "unixgram"; unix(7).
 ///
-/// * **None is lost or overtaken**, unlike on a network: who sends too fast is told. A receiver keeps 10 datagrams and one more, unless
-///   `/proc/sys/net/unix/max_dgram_qlen` says otherwise, and one of a pair as many as fit in the sender's buffer.
+/// * **None is lost or overtaken**, unlike on a network: who sends too fast is told. On Linux a receiver keeps 10 datagrams and one more,
+///   unless `/proc/sys/net/unix/max_dgram_qlen` says otherwise, and one of a pair as many as fit in the sender's buffer; on the BSDs, macOS
+///   and iOS as many as fit in the receiver's, which is a few kilobytes.
 /// * **A datagram is received whole or cut**: what does not fit in the buffer is lost, without an error.
 ///   [`recv_with_fds`](UnixDatagram::recv_with_fds), with room for none, says whether it was.
 /// * **An empty datagram is one**: 0 bytes, no end. There is no end.
 /// * **Who wants an answer has a name**: the address that `recv_from` gives is where the sender is bound. On Linux a client need not invent
-///   a path for that: an [unnamed](SocketAddrUnix::new_unnamed) address to [`bind`](UnixDatagram::bind) or
+///   a path for that: an unnamed address (`SocketAddrUnix::new_unnamed`) to [`bind`](UnixDatagram::bind) or
 ///   [`connect_from`](UnixDatagram::connect_from) becomes an abstract one that nobody has.
 ///
 /// The file of a path stays when the socket is closed: see [`unlink_stale`](super::unlink_stale).
@@ -120,16 +121,19 @@ impl UnixDatagram {
     #[inline]
     pub fn recv_from(&self, io: &mut Io<'_>, buf: &mut [u8]) -> Poll<Result<(usize, SocketAddrUnix), Error>> {
         let (n, _, from) = ready!(io.poll_io(self.token, Direction::Read, |fd| rustix::net::recvfrom(fd, &mut *buf, RECV)))?;
-        Poll::Ready(unix_socket::address(from).map(|from| (n, from)))
+        Poll::Ready(Ok((n, unix_socket::address(from)?)))
     }
 
-    /// Sends one datagram to the peer that the socket is connected to, whole or not at all; waits while the peer has as many as it keeps.
+    /// Sends one datagram to the peer that the socket is connected to, whole or not at all; on Linux waits while the peer has as many as it
+    /// keeps.
     ///
     /// # Errors
     ///
     /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `ENOTCONN` when it is not connected, `EMSGSIZE` when the
-    /// datagram is longer than the send buffer (212992 bytes unless changed, less some bookkeeping), `ECONNREFUSED` when the peer is gone,
-    /// and `ENOTCONN` from then on, also when somebody has its address again. [`Error::Closed`], [`Error::NotOwner`].
+    /// datagram is longer than the send buffer (212992 bytes on Linux unless changed, less some bookkeeping; 2 to 16 KiB elsewhere),
+    /// `ECONNREFUSED` when the peer is gone, and `ENOTCONN` from then on, also when somebody has its address again. `ENOBUFS` on the BSDs,
+    /// macOS and iOS when the peer has as many as it keeps: nothing tells when there is room, so set a timer and call again.
+    /// [`Error::Closed`], [`Error::NotOwner`].
     #[inline]
     pub fn send(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
         io.poll_io(self.token, Direction::Write, |fd| rustix::net::send(fd, buf, SEND))
@@ -140,7 +144,8 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] as sendto(2): `EAGAIN` when the receiver has as many as it keeps, so drop the datagram, or set a timer and call again.
+    /// [`Error::Os`] as sendto(2): `EAGAIN`, outside Linux `ENOBUFS`, when the receiver has as many as it keeps, so drop the datagram, or set
+    /// a timer and call again.
     /// `ENOENT`, `ECONNREFUSED`, `EPROTOTYPE`, `EACCES` and `EPERM` as [`connect`](UnixDatagram::connect), `EMSGSIZE`; `EISCONN` outside
     /// Linux for a connected socket. [`Error::Closed`], [`Error::NotOwner`].
     pub fn send_to(&self, io: &mut Io<'_>, buf: &[u8], to: &SocketAddrUnix) -> Result<usize, Error> {

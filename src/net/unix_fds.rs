@@ -6,12 +6,11 @@ use core::task::{Poll, ready};
 use rustix::cmsg_space;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SocketAddrUnix,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SocketAddrUnix};
 
 use super::unix_socket::address;
 use super::{RECV, SEND};
+use crate::arch;
 use crate::error::Error;
 use crate::interest::Direction;
 use crate::poller::Io;
@@ -37,8 +36,8 @@ pub struct UnixReceived {
 }
 
 impl UnixReceived {
-    pub(super) fn nothing() -> UnixReceived {
-        UnixReceived { len: 0, truncated: false, fds: 0, fds_truncated: false, from: SocketAddrUnix::new_unnamed() }
+    pub(super) fn nothing() -> Result<UnixReceived, Error> {
+        Ok(UnixReceived { len: 0, truncated: false, fds: 0, fds_truncated: false, from: arch::unnamed()? })
     }
 }
 
@@ -57,7 +56,7 @@ pub(super) fn recv(io: &mut Io<'_>, token: Token, buf: &mut [u8], fds: &mut [Opt
         0 => RecvAncillaryBuffer::default(),
         room => RecvAncillaryBuffer::new(space.get_mut(..cmsg_space!(ScmRights(room.min(MOST)))).unwrap_or_default()),
     };
-    let flags = RECV | RecvFlags::CMSG_CLOEXEC;
+    let flags = RECV | arch::RECV_FDS;
     let message =
         ready!(io.poll_io(token, Direction::Read, |fd| rustix::net::recvmsg(fd, &mut [IoSliceMut::new(buf)], &mut control, flags)))?;
     let from = address(message.address)?;
@@ -80,11 +79,11 @@ fn place(control: &mut RecvAncillaryBuffer<'_>, fds: &mut [Option<OwnedFd>]) -> 
         let RecvAncillaryMessage::ScmRights(received) = message else { continue };
         for fd in received {
             match slots.next() {
-                Some(slot) => {
+                Some(slot) if arch::received(&fd).is_ok() => {
                     *slot = Some(fd);
                     placed += 1;
                 }
-                None => has_dropped = true,
+                _ => has_dropped = true,
             }
         }
     }

@@ -90,8 +90,8 @@ listener!(UnixListener<S> where S: UnixConnection, socket: S, address: SocketAdd
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct UnixListenOptions {
-    /// Connections that wait to be accepted; one more is let in. Who comes then is told `EAGAIN`. The kernel takes
-    /// `/proc/sys/net/core/somaxconn` if that is less, which is Go's choice and the default.
+    /// Connections that wait to be accepted; Linux lets one more in. Who comes then is told `EAGAIN`, by the BSDs `ECONNREFUSED`. The kernel
+    /// takes its own limit (`/proc/sys/net/core/somaxconn`, `sysctl kern.ipc.somaxconn`) if that is less, which is Go's choice and the default.
     pub backlog: u16,
 }
 
@@ -102,14 +102,14 @@ impl Default for UnixListenOptions {
 }
 
 impl UnixListener {
-    /// Listens for streams. An [unnamed](SocketAddrUnix::new_unnamed) address lets Linux choose an abstract one: see
-    /// [`Unopened::local_addr`].
+    /// Listens for streams. An unnamed address lets Linux choose an abstract one: see [`Unopened::local_addr`].
     ///
     /// # Errors
     ///
     /// [`Error::Os`], as socket(2), bind(2) and listen(2): `EADDRINUSE` when the file is there ("address already in use"), whether or not
     /// somebody listens: see [`unlink_stale`](super::unlink_stale). `ENOENT`, `ENOTDIR`, `EACCES` and `EROFS` from the directory, `EMFILE`.
-    /// `EINVAL` for an empty path. (A path that is too long, more than 108 bytes, is `ENAMETOOLONG` when its address is made.)
+    /// `EINVAL` for an empty path. (A path that is too long, more than [108 or 104 bytes](crate::net#addresses-of-unix-sockets), is
+    /// `ENAMETOOLONG` when its address is made.)
     pub fn bind(addr: &SocketAddrUnix) -> Result<Unopened<UnixListener>, Error> {
         UnixListener::bind_with(addr, &UnixListenOptions::default())
     }
@@ -129,7 +129,7 @@ impl UnixListener<UnixSeqpacket> {
     ///
     /// # Errors
     ///
-    /// As [`bind`](UnixListener::bind).
+    /// As [`bind`](UnixListener::bind), and `EPROTONOSUPPORT` on [systems without them](UnixSeqpacket#platform).
     pub fn bind_seqpacket(addr: &SocketAddrUnix) -> Result<Unopened<UnixListener<UnixSeqpacket>>, Error> {
         UnixListener::bind_seqpacket_with(addr, &UnixListenOptions::default())
     }

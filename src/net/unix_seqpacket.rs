@@ -26,7 +26,10 @@ use crate::token::Token;
 /// When the peer closes with records unread, the next call answers `ECONNRESET`, once, and then the end; sending to who is gone is `EPIPE`,
 /// never `SIGPIPE`.
 ///
-/// Linux, FreeBSD, NetBSD, OpenBSD; not macOS.
+/// # Platform
+///
+/// Linux, FreeBSD, NetBSD, OpenBSD, DragonFly. macOS and iOS have none: making one is `EPROTONOSUPPORT`. Whether the end and an empty record
+/// look alike is Linux's word.
 ///
 /// ```no_run
 /// # use core::task::{Poll, ready};
@@ -68,7 +71,8 @@ impl UnixSeqpacket {
     /// # Errors
     ///
     /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `EMSGSIZE` when it is longer than the send buffer (212992 bytes
-    /// unless changed, less some bookkeeping), `EPIPE` when the peer is gone, or reads no more. [`Error::Closed`], [`Error::NotOwner`].
+    /// on Linux unless changed, less some bookkeeping; the BSDs have less), `EPIPE` when the peer is gone, or reads no more.
+    /// [`Error::Closed`], [`Error::NotOwner`].
     #[inline]
     pub fn send(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
         io.poll_io(self.token, Direction::Write, |fd| rustix::net::send(fd, buf, SEND))

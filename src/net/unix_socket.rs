@@ -3,27 +3,21 @@
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketType};
 
+use crate::arch;
 use crate::error::Error;
 
-const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
-
-/// The longest address that rustix takes apart, Linux's `sizeof(struct sockaddr_un)`. It panics at a longer one: the kernel adds a NUL to a
-/// path of 108 bytes.
-const LONGEST_ADDRESS: u32 = 110;
-
 pub(super) fn socket(kind: SocketType) -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(AddressFamily::UNIX, kind, FLAGS, None)
+    arch::socket(AddressFamily::UNIX, kind)
 }
 
 pub(super) fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
-    rustix::net::socketpair(AddressFamily::UNIX, kind, FLAGS, None)
+    arch::socket_pair(kind)
 }
 
 pub(super) fn bind(fd: &OwnedFd, addr: &SocketAddrUnix) -> Result<(), Errno> {
-    // What rustix makes of an empty path. It would be a name that anybody on the system can reach.
-    if addr.abstract_name() == Some(&[]) {
+    if !arch::may_bind(addr) {
         return Err(Errno::INVAL);
     }
     rustix::net::bind(fd, addr)
@@ -41,20 +35,16 @@ pub(super) fn connect_to(fd: &OwnedFd, addr: &SocketAddrUnix) -> Result<(), Errn
 }
 
 /// What the kernel says of an address; unnamed if it says nothing, or a name that rustix cannot express.
-pub(super) fn address(addr: Option<SocketAddrAny>) -> Result<SocketAddrUnix, Error> {
-    let unnamed = SocketAddrUnix::new_unnamed();
-    let Some(addr) = addr else { return Ok(unnamed) };
-    // rustix reads an unnamed address as an abstract one without a name.
-    let is_unnamed = addr.addr_len() <= SocketAddrAny::from(unnamed.clone()).addr_len();
-    if is_unnamed || addr.addr_len() > LONGEST_ADDRESS { Ok(unnamed) } else { Ok(SocketAddrUnix::try_from(addr)?) }
+pub(super) fn address(addr: Option<SocketAddrAny>) -> Result<SocketAddrUnix, Errno> {
+    addr.map_or_else(arch::unnamed, arch::unix_address)
 }
 
 pub(super) fn local_addr(fd: BorrowedFd<'_>) -> Result<SocketAddrUnix, Error> {
-    address(Some(rustix::net::getsockname(fd)?))
+    Ok(address(Some(rustix::net::getsockname(fd)?))?)
 }
 
 pub(super) fn peer_addr(fd: BorrowedFd<'_>) -> Result<SocketAddrUnix, Error> {
-    address(rustix::net::getpeername(fd)?)
+    Ok(address(rustix::net::getpeername(fd)?)?)
 }
 
 /// Who made a connection, or listens for it: what the kernel vouches for. Taken when that process called `connect`, `listen` or
@@ -62,7 +52,7 @@ pub(super) fn peer_addr(fd: BorrowedFd<'_>) -> Result<SocketAddrUnix, Error> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct PeerCredentials {
-    /// The process, where the kernel keeps it (Linux, macOS). It may have ended, and its number may be somebody else's by now.
+    /// The process, where the kernel keeps it (Linux). It may have ended, and its number may be somebody else's by now.
     pub pid: Option<u32>,
     /// The effective user.
     pub uid: u32,
@@ -70,19 +60,11 @@ pub struct PeerCredentials {
     pub gid: u32,
 }
 
-/// `SO_PEERCRED`, which only Linux has; the BSDs have `getpeereid`, and macOS `LOCAL_PEERPID`.
 pub(super) fn peer_credentials(fd: BorrowedFd<'_>) -> Result<PeerCredentials, Error> {
-    // Who has no peer would be told of process 0, which rustix cannot express.
+    // Linux would tell who has no peer of process 0.
     rustix::net::getpeername(fd)?;
-    match sockopt::socket_peercred(fd) {
-        Ok(peer) => Ok(PeerCredentials {
-            pid: Some(peer.pid.as_raw_nonzero().get().unsigned_abs()),
-            uid: peer.uid.as_raw(),
-            gid: peer.gid.as_raw(),
-        }),
-        // The kernel refuses nobody who has a peer: this is process 0 again.
-        Err(_) => Err(Errno::SRCH.into()),
-    }
+    let (pid, uid, gid) = arch::peer_credentials(fd)?;
+    Ok(PeerCredentials { pid, uid, gid })
 }
 
 /// Removes the file of a Unix socket that nobody has any more, and says whether there was one: to be called before `bind`, which answers
@@ -205,7 +187,8 @@ macro_rules! unix_connection {
             ///
             /// # Errors
             ///
-            /// [`Error::Os`](crate::Error::Os) with `ENOTCONN` without a peer, `ESRCH` for a process that has no number here.
+            /// [`Error::Os`](crate::Error::Os) with `ENOTCONN` without a peer, `ESRCH` for a process that has no number here, `EOPNOTSUPP`
+            /// outside Linux and Android.
             pub fn peer_credentials(&self) -> Result<$crate::net::PeerCredentials, $crate::Error> {
                 $crate::net::unix_socket::peer_credentials(rustix::fd::AsFd::as_fd(self))
             }
@@ -218,8 +201,8 @@ macro_rules! unix_connection {
             ///
             /// [`Error::Os`](crate::Error::Os), as socket(2) and connect(2): `ENOENT` when there is no such file, `ECONNREFUSED` when
             /// nobody listens or it is no socket, `EPROTOTYPE` when it is one of another type, `EACCES` without the right to write to the
-            /// file, `EMFILE`. `EAGAIN` when the listener's backlog is full: nothing tells when there is room, so set a timer and call
-            /// again.
+            /// file, `EMFILE`. `EAGAIN` when the listener's backlog is full (`ECONNREFUSED` on the BSDs, macOS and iOS): nothing tells when
+            /// there is room, so set a timer and call again.
             pub fn connect(addr: &rustix::net::SocketAddrUnix) -> Result<$crate::Unopened<$kind>, $crate::Error> {
                 Ok($crate::Unopened::new($crate::net::unix_socket::connect($type, addr)?))
             }
@@ -239,7 +222,8 @@ macro_rules! unix_connection {
             /// # Errors
             ///
             /// [`Error::Os`](crate::Error::Os) with `ENOTCONN` without a peer, `ESRCH` for a process that has no number here, because it
-            /// lives in another PID namespace. [`Error::Closed`](crate::Error::Closed), [`Error::NotOwner`](crate::Error::NotOwner).
+            /// lives in another PID namespace; `EOPNOTSUPP` outside Linux and Android: the BSDs have getpeereid(3), which no safe call makes.
+            /// [`Error::Closed`](crate::Error::Closed), [`Error::NotOwner`](crate::Error::NotOwner).
             pub fn peer_credentials(&self, io: &mut $crate::Io<'_>) -> Result<$crate::net::PeerCredentials, $crate::Error> {
                 $crate::net::unix_socket::peer_credentials(io.fd(self.token)?)
             }

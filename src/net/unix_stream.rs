@@ -26,6 +26,7 @@ use crate::token::Token;
 /// ```no_run
 /// use netpoll::net::{SocketAddrUnix, UnixStream};
 /// let by_path = UnixStream::connect(&SocketAddrUnix::new("/run/gateway.sock")?)?;
+/// # #[cfg(any(target_os = "linux", target_os = "android"))]
 /// let by_name = UnixStream::connect(&SocketAddrUnix::new_abstract_name(b"gateway")?)?; // Linux: no file, and no access rights
 /// # Ok::<(), netpoll::Error>(())
 /// ```
@@ -91,7 +92,8 @@ impl UnixStream {
     /// # Errors
     ///
     /// As [`write`](UnixStream::write), and [`Error::Os`] with `EINVAL` for more descriptors, or some without a byte to carry them;
-    /// `ETOOMANYREFS` when this user has more under way than a process may have open.
+    /// `ETOOMANYREFS` when this user has more under way than a process may have open. Other systems may take fewer: `EINVAL`, `EMSGSIZE` or
+    /// `ENOBUFS`.
     pub fn send_with_fds(&self, io: &mut Io<'_>, buf: &[u8], fds: &[BorrowedFd<'_>]) -> Poll<Result<usize, Error>> {
         match (buf, fds) {
             ([], []) => self.write(io, buf),
@@ -102,7 +104,8 @@ impl UnixStream {
     }
 
     /// As [`read`](UnixStream::read), and puts descriptors that come with the data into the empty slots of `fds`, in order. They are
-    /// close-on-exec. What finds no room is closed, and [said](UnixReceived::fds_truncated).
+    /// close-on-exec, from the start where the kernel can do that (not on macOS, iOS, illumos and Solaris: a child that another thread starts
+    /// at that moment inherits them). What finds no room is closed, and [said](UnixReceived::fds_truncated).
     ///
     /// They come with the first byte that they were sent with, at the latest: what was sent before without any may be read in one go with
     /// it, but never the descriptors of two messages.
@@ -128,7 +131,7 @@ impl UnixStream {
     /// As [`read`](UnixStream::read).
     pub fn recv_with_fds(&self, io: &mut Io<'_>, buf: &mut [u8], fds: &mut [Option<OwnedFd>]) -> Poll<Result<UnixReceived, Error>> {
         if buf.is_empty() {
-            return Poll::Ready(io.fd(self.token).map(|_| UnixReceived::nothing()));
+            return Poll::Ready(io.fd(self.token).and_then(|_| UnixReceived::nothing()));
         }
         unix_fds::recv(io, self.token, buf, fds)
     }

@@ -10,9 +10,11 @@ mod serial;
 
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use rustix::path::Arg;
-pub use rustix::pipe::PIPE_BUF;
 pub use rustix::termios::QueueSelector;
 pub use serial::{DataBits, FlowControl, Parity, SerialPort, SerialSettings, StopBits};
+
+/// Up to how many bytes are written to a pipe whole or not at all: 4096 on Linux, 512 on the BSDs and macOS, 5120 on illumos and Solaris.
+pub const PIPE_BUF: usize = crate::arch::PIPE_BUF;
 
 /// Opens a path without ever waiting.
 fn open(path: impl Arg, how: rustix::fs::OFlags) -> Result<rustix::fd::OwnedFd, rustix::io::Errno> {

@@ -86,7 +86,9 @@ impl PipeReader {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`], as open(2): `ENOENT`, `EACCES`, `EMFILE`; `ENXIO` for a Unix socket, `ENAMETOOLONG`.
+    /// [`Error::Os`], as open(2): `ENOENT`, `EACCES`, `EMFILE`; `ENXIO` for a Unix socket, `ENAMETOOLONG`. On macOS and iOS
+    /// [`Error::NotPollable`] when it is opened: their kqueue does not tell a FIFO's reader that the last writer is gone, and Go and libuv
+    /// do not wait for them either.
     pub fn open_fifo(path: impl Arg) -> Result<Unopened<PipeReader>, Error> {
         Ok(Unopened::new(super::open(path, OFlags::RDONLY)?))
     }
@@ -128,7 +130,8 @@ impl PipeReader {
 ///
 /// # Room
 ///
-/// A full pipe (64 KiB on Linux) has room again when its reader has emptied a page of it, not after each byte. Up to [`PIPE_BUF`](super::PIPE_BUF)
+/// A full pipe (64 KiB on Linux, 16 KiB and more on the BSDs) has room again when its reader has emptied a page of it, or on the BSDs
+/// [`PIPE_BUF`](super::PIPE_BUF) bytes, not after each byte. Up to [`PIPE_BUF`](super::PIPE_BUF)
 /// bytes are written whole or not at all, so that lines of several writers do not mix; more may be written in part.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PipeWriter {

@@ -79,6 +79,12 @@ use crate::token::Token;
 ///
 /// Closing waits too, up to 30 s on Linux, if output is held up by flow control: [`discard`](SerialPort::discard) it before.
 ///
+/// # Platform
+///
+/// Names: `/dev/ttyUSB0` on Linux; `/dev/cuaU0` on FreeBSD, DragonFly and OpenBSD, `/dev/dtyU0` on NetBSD, `/dev/cu.usbserial-…` on macOS (those
+/// called `tty` there wait for a carrier). illumos and Solaris know only the rates of termios(3), anything else is `EINVAL`. Terminals can be waited
+/// for on all of these, but on some releases of macOS, where opening one is [`Error::NotPollable`].
+///
 /// # RS-485
 ///
 /// Where the driver must be told to switch the transceiver, it takes an ioctl (`TIOCSRS485`) that no safe call makes: a library such as serial2

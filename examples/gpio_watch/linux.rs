@@ -109,7 +109,7 @@ fn watch(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(reactor.run(&mut ())?)
 }
 
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     if let Err(error) = watch(&Arguments::parse()) {
         eprintln!("gpio_watch: {error}");
     }

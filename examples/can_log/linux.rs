@@ -133,7 +133,7 @@ fn log(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     Ok(reactor.run(&mut ())?)
 }
 
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     if let Err(error) = log(Arguments::parse()) {
         eprintln!("can_log: {error}");
     }
