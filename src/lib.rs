@@ -115,7 +115,7 @@
 //! | a poller is made | `epoll_create1`, `pipe2`, `epoll_ctl` |
 //! | a descriptor is opened, closed | `epoll_ctl`; `epoll_ctl` and `close`. `fcntl` for a listener made elsewhere, and in debug builds for every descriptor, with `getsockopt` for blocking ones, to find what would block the loop |
 //! | each turn of the loop | one `epoll_pwait`; after a wake one `read`; `clock_gettime` (in the vDSO) if a deadline exists |
-//! | the clock is first read | `prctl` with `PR_GET_AUXV`, by which rustix finds the vDSO; where the kernel does not know it, `openat`, `read` and `close` of `/proc/self/auxv` |
+//! | the clock is first read | `prctl` with `PR_GET_AUXV`, by which rustix finds the vDSO; where the kernel does not know it (before 6.4), `open`, `read` and `close` of `/proc/self/auxv`, and with the feature `alloc` two allocations, freed at once. Where that cannot be opened either, each look at the clock is a `clock_gettime` (on 32-bit machines a `clock_gettime64` first) |
 //! | a wake | one `write`, unless one is pending |
 //! | listening | `socket`, `setsockopt`, `bind`, `listen`; `accept4` for each connection |
 //! | connecting | `socket`, `setsockopt`, with a local address `bind`, `connect`; then `getsockopt`, `getpeername`, and by `Dial` `getsockname` |
@@ -123,7 +123,7 @@
 //! | a Unix socket is made | `socket`, `bind`, `listen`, `connect`; `socketpair` for two. [`unlink_stale`](net::unlink_stale): `newfstatat` (`statx` on 32 bits), `socket`, `connect`, `close`, `unlinkat` |
 //! | reading, writing | one `recvfrom` or `sendto` (vectored, or with descriptors: `recvmsg`, `sendmsg`) for each operation whose gate is ready |
 //! | addresses, options, credentials | `getsockname`, `getpeername`, `getsockopt`, `setsockopt`, `shutdown` |
-//! | a pipe, a FIFO, a serial line ([`os`]) | `pipe2`, `openat`; `ioctl` for a line's settings; `read`, `write` |
+//! | a pipe, a FIFO, a serial line ([`os`]) | `pipe2`, `open`; `ioctl` for a line's settings; `read`, `write` |
 //! | standard input and output ([`linux`]) | `fstat`, `openat`, `close`, `fcntl` for a socket; `recvfrom` or `read`, `sendto` or `write` |
 //! | a child ([`linux`]) | `pidfd_open`; `waitid` to look; `pidfd_send_signal` |
 //! | a timer | `timerfd_create`, `timerfd_settime` and `timerfd_gettime` (on 32-bit machines those with `64`, and the old ones where these are not known); `read` |
@@ -131,7 +131,7 @@
 //! | files | `inotify_init1`, `inotify_add_watch`, `inotify_rm_watch`; `read` |
 //! | devices, links | `socket`, `setsockopt`, `bind`; `recvfrom`, `sendto` |
 //!
-//! Deadlines, timers, notifications and waits make none.
+//! `open` is `openat` where there is no `open`: on aarch64 and riscv64. Deadlines, timers, notifications and waits make none.
 
 #![no_std]
 // No back-end needs any on Linux; the others have one block for each system call that does.

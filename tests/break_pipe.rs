@@ -422,7 +422,7 @@ fn wake_leaves_waits_and_deadlines_alone() {
     let (ours, _theirs) = socket_pair();
     let token = poller.open(ours, READ);
     poller.wait_read(1, token);
-    poller.io(Waiter::new(1)).set_timeout(token, Direction::Read, Some(Duration::from_millis(5))).unwrap();
+    poller.io(Waiter::new(1)).set_timeout(token, Direction::Read, Some(Duration::from_millis(500))).unwrap();
     let before = poller.next_deadline();
     poller.breaker().wake().unwrap();
     assert_eq!(polled(&mut poller, Timeout::Never), (true, 0));

@@ -2,71 +2,20 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+#[path = "util/nolibc.rs"]
+mod util;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
+
+use util::{PATIENCE, Server, build, program};
 
 const LIMIT: usize = 16 * 1024;
 /// `CONNECTIONS` and the size of a connection's buffer, as the program has them.
 const CONNECTIONS: usize = 64;
 const BUFFER: usize = 2048;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Builds the program, with its symbols if asked to, and gives the path of the file.
-fn build(symbols: bool) -> PathBuf {
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(if symbols { "nolibc-symbols" } else { "nolibc" });
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--manifest-path", "examples/nolibc/Cargo.toml"]);
-    if symbols {
-        cargo.args(["--config", "profile.release.strip=false"]);
-    }
-    // Flags meant for the tests, such as those of a sanitizer, need a C library.
-    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
-        cargo.env_remove(variable);
-    }
-    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", &target).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    target.join("release/netpoll-echo-nolibc")
-}
-
-/// The file as the command leaves it, built once for all tests.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build(false))
-}
-
-/// A running server; ended when dropped.
-struct Server {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Server {
-    fn start() -> Server {
-        let mut child = Command::new(program()).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.trim_end().strip_prefix("listening on ").expect(&line).parse().unwrap();
-        Server { child, addr }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.addr).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Bytes that differ from client to client and do not repeat with the size of any buffer.
 fn bytes(client: u32, len: usize) -> Vec<u8> {

@@ -60,7 +60,7 @@ fn is_circumstantial(call: &Call) -> bool {
         "fcntl" => cfg!(debug_assertions) && (call.line.contains("F_GETFL)") || call.line.contains("F_GETFD)")),
         // Once in the life of a process, when the clock is first read: rustix looks for the vDSO, here or in the file.
         "prctl" => call.line.contains("0x41555856") || call.line.contains("PR_GET_AUXV"),
-        "openat" => call.line.contains("\"/proc/self/auxv\""),
+        "open" | "openat" => call.line.contains("\"/proc/self/auxv\""),
         _ => false,
     }
 }

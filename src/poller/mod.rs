@@ -255,7 +255,8 @@ impl<'s> Poller<'s> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] if the wait fails, which takes a seccomp filter or somebody who closed the poller's descriptors.
+    /// [`Error::Os`] if the wait fails, which takes a seccomp filter or somebody who closed the poller's descriptors; or, with the feature
+    /// `linux_5_11`, an older kernel: `ENOSYS` each time.
     ///
     /// # Panics
     ///
