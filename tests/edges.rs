@@ -44,7 +44,8 @@ fn partial_read_no_event_loses_nothing() {
         assert_eq!(poller.read_byte(1, token), Poll::Ready(Ok(Some(*expected))));
         poller.expect_nobody();
     }
-    assert_eq!(poller.stats().events, 1);
+    // Kqueues report what is left.
+    assert!(poller.stats().events == 1 || util::KQUEUE);
     assert_eq!(poller.read_byte(1, token), Poll::Pending);
 }
 

@@ -733,6 +733,9 @@ fn given_away_while_the_old_owner_waits() {
 // A bridge, flooded from the left: what comes from the right gets through within one run of it, whatever the left does.
 #[test]
 fn flood_on_one_side_of_a_bridge() {
+    if !util::is_orderly() {
+        return util::skip("flood_on_one_side_of_a_bridge", "events that belong together may come apart");
+    }
     const BUDGET: usize = 8;
     let mut storage = ReactorStorage::<Script, 2, 2>::new();
     let mut reactor = Reactor::new(&mut storage).unwrap().with_budget(NonZeroU8::new(BUDGET as u8).unwrap());
@@ -825,6 +828,9 @@ fn wake_between_drain_and_flag() {
 // "A wake is remembered while nobody waits for it": also when its only waiter is ended before it is told.
 #[test]
 fn wake_of_a_handler_that_is_ended_before_it_runs() {
+    if !util::is_orderly() {
+        return util::skip("wake_of_a_handler_that_is_ended_before_it_runs", "events that belong together may come apart");
+    }
     let mut storage = ReactorStorage::<Script, 2, 2>::new();
     let mut reactor = Reactor::new(&mut storage).unwrap();
     let log = Log::new();

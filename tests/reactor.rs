@@ -1010,7 +1010,7 @@ fn many_fds_over_batch_all_served() {
     assert!(served.len() < MANY && served.contains(&MANY), "{} in the first pass", served.len());
     reactor.run(&mut served).unwrap();
     let polls = reactor.stats().polls - polls;
-    assert!(polls <= 3, "{polls} polls");
+    assert!(polls <= 3 || !util::is_orderly(), "{polls} polls");
     served.sort_unstable();
     assert!(served.into_iter().eq(0..=MANY));
 }
@@ -1146,6 +1146,9 @@ fn sip(cx: &mut Context<'_, Script>, stream: &TcpStream) -> Result<usize, Error>
 // A flood on one side of a bridge: each run spends its budget there and no more, the other side is served in the next run, and so is everybody else.
 #[test]
 fn a_flood_on_one_side_does_not_silence_the_other() {
+    if !util::is_orderly() {
+        return util::skip("a_flood_on_one_side_does_not_silence_the_other", "events that belong together may come apart");
+    }
     let mut storage = Storage::new();
     let mut reactor = Reactor::new(&mut storage).unwrap().with_budget(NonZeroU8::new(4).unwrap());
     let ((mut flood, left, arrived_left), (mut quiet, right, arrived_right)) = (probed_pair(), probed_pair());

@@ -44,6 +44,9 @@ fn close_in_handler_drops_same_batch_event() {
 /// Case 40, G45: the first closes the second.
 #[test]
 fn close_other_in_handler_drops() {
+    if !util::is_orderly() {
+        return util::skip("close_other_in_handler_drops", "events that belong together may come apart");
+    }
     let mut storage = PollerStorage::<2>::new();
     let mut poller = TestPoller::new(&mut storage);
     let pairs = [socket_pair(), socket_pair()];
@@ -84,6 +87,9 @@ fn waiter_of_a_closed_descriptor_is_run() {
 /// Case 41, G2, G46: the first closes the second and opens another one, which gets its number and its slot.
 #[test]
 fn close_open_same_fd_number_same_batch() {
+    if !util::is_orderly() {
+        return util::skip("close_open_same_fd_number_same_batch", "events that belong together may come apart");
+    }
     alone(|| {
         let mut storage = PollerStorage::<2>::new();
         let mut poller = TestPoller::new(&mut storage);
@@ -265,6 +271,9 @@ fn no_events_after_close() {
 /// the slot has been taken again.
 #[test]
 fn kqueue_second_filter_event_after_close() {
+    if !util::is_orderly() {
+        return util::skip("kqueue_second_filter_event_after_close", "events that belong together may come apart");
+    }
     let mut storage = PollerStorage::<1>::new();
     let mut poller = TestPoller::new(&mut storage);
     let (ours, theirs) = socket_pair();

@@ -21,6 +21,13 @@ pub const EVENT_PORT: bool = cfg!(any(netpoll_backend = "event_port", target_os 
 /// epoll: Linux and Android.
 pub const EPOLL: bool = !KQUEUE && !EVENT_PORT;
 
+/// Whether events come in order, as many at once as there are, and no more than that: kernels do, but need not, and a model of one that
+/// is as nasty as it may be does not.
+pub fn is_orderly() -> bool {
+    let flavour = std::env::var(if KQUEUE { "NETPOLL_KQUEUE" } else { "NETPOLL_PORT" }).unwrap_or_default();
+    !cfg!(netpoll_model) || !["netbsd", "hostile"].contains(&flavour.as_str())
+}
+
 /// Says, whether or not output is captured, what could not be tried.
 pub fn skip(test: &str, reason: impl Display) {
     std::io::stderr().write_all(format!("skipped: {test}: {reason}\n").as_bytes()).unwrap();
