@@ -66,12 +66,15 @@ impl Interest {
     pub const WRITE: Interest = Interest(1 << 1);
     /// Open the priority gate. Never implies [`READ`](Interest::READ): a sysfs GPIO file wants this one alone.
     /// Unlike the others it starts closed: what is to be known before the first event is read before it is waited for.
+    ///
+    /// kqueue does not tell: there the gate is not opened, and waiting for it is [`Error::NotPollable`](crate::Error::NotPollable). Event ports
+    /// are asked when somebody waits: of what has been read past by then they say nothing.
     pub const PRIORITY: Interest = Interest(1 << 2);
     /// Of several pollers that wait for the same descriptor wake one (`EPOLLEXCLUSIVE`, Linux 4.5); the peer's half-close is then not told
     /// apart from data. Ignored where a system has no such thing.
     pub const EXCLUSIVE: Interest = Interest(1 << 3);
     /// Keep the machine from suspending while an event of this descriptor is being handled (`EPOLLWAKEUP`, needs `CAP_BLOCK_SUSPEND`,
-    /// without which the kernel ignores it).
+    /// without which the kernel ignores it). Ignored elsewhere.
     pub const WAKEUP: Interest = Interest(1 << 4);
     /// The socket is still connecting: its write gate starts idle instead of ready, so that the first write waits for the connection.
     pub const CONNECTING: Interest = Interest(1 << 5);

@@ -150,6 +150,9 @@ extern crate std;
 #[path = "../arch/mod.rs"]
 mod arch;
 mod breaker;
+#[cfg(doc)]
+#[doc = include_str!("conformance.md")]
+pub mod conformance {}
 pub mod deadline;
 mod descriptor;
 mod error;

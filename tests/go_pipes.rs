@@ -91,6 +91,9 @@ fn close_with_waiting_read<S: Stream>() {
 /// Each line is read when it is written, by a reader that waits for it, and the end when the writer is closed. (Go's `TestPipeEOF` and
 /// `TestFifoEOF`.)
 fn pipe_eof<S: Stream>() {
+    if std::any::type_name::<S>().ends_with("::Fifo") && !util::has_fifos("fifo::pipe_eof") {
+        return;
+    }
     with_poller(|poller| {
         let (reader, writer) = S::pair(poller);
         let mut buf = [0; 64];

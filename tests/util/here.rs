@@ -28,6 +28,16 @@ pub fn is_orderly() -> bool {
     !cfg!(netpoll_model) || !["netbsd", "hostile"].contains(&flavour.as_str())
 }
 
+/// Whether FIFOs that are opened by their names can be waited for: not on Darwin, whose readers are not told that the last writer has gone.
+/// If not, says that the test cannot be made.
+pub fn has_fifos(test: &str) -> bool {
+    let darwin = cfg!(target_vendor = "apple") || cfg!(netpoll_model) && std::env::var("NETPOLL_KQUEUE").is_ok_and(|is| is == "macos");
+    if darwin {
+        skip(test, "readers of FIFOs are not told that the last writer has gone");
+    }
+    !darwin
+}
+
 /// Says, whether or not output is captured, what could not be tried.
 pub fn skip(test: &str, reason: impl Display) {
     std::io::stderr().write_all(format!("skipped: {test}: {reason}\n").as_bytes()).unwrap();
