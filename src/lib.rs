@@ -115,7 +115,7 @@
 //! | a poller is made | `epoll_create1`, `pipe2`, `epoll_ctl` |
 //! | a descriptor is opened, closed | `epoll_ctl`; `epoll_ctl` and `close`. `fcntl` for a listener made elsewhere, and in debug builds for every descriptor, with `getsockopt` for blocking ones, to find what would block the loop |
 //! | each turn of the loop | one `epoll_pwait`; after a wake one `read`; `clock_gettime` (in the vDSO) if a deadline exists |
-//! | the clock is first read | `prctl` with `PR_GET_AUXV`, by which rustix finds the vDSO; where the kernel does not know it (before 6.4), `open`, `read` and `close` of `/proc/self/auxv`, and with the feature `alloc` two allocations, freed at once. Where that cannot be opened either, each look at the clock is a `clock_gettime` (on 32-bit machines a `clock_gettime64` first) |
+//! | the clock is first read | `prctl` with `PR_GET_AUXV`, by which rustix finds the vDSO; where the kernel does not know it (before 6.4), `open`, `read` and `close` of `/proc/self/auxv`, and with the feature `alloc` an allocation, freed at once. Where that cannot be opened either, each look at the clock is a `clock_gettime` (on 32-bit machines a `clock_gettime64` first) |
 //! | a wake | one `write`, unless one is pending |
 //! | listening | `socket`, `setsockopt`, `bind`, `listen`; `accept4` for each connection |
 //! | connecting | `socket`, `setsockopt`, with a local address `bind`, `connect`; then `getsockopt`, `getpeername`, and by `Dial` `getsockname` |
