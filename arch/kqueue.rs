@@ -9,7 +9,6 @@
 use core::mem::MaybeUninit;
 use core::time::Duration;
 
-use rustix::event::Timespec;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::{Errno, FdFlags};
 
@@ -77,7 +76,8 @@ impl Selector {
             // A connection is waited for at once; and nothing else shows what the kernel thinks of a descriptor that is only written to.
             match self.change(fd, bits, WRITE, ONCE) {
                 Ok(()) if connecting => armed = armed.union(Directions::WRITING),
-                Ok(()) => self.change(fd, bits, WRITE, DELETE)?,
+                // Left behind it would cost one event.
+                Ok(()) => drop(self.change(fd, bits, WRITE, DELETE)),
                 Err(errno) if is_broken_pipe(errno) => {}
                 Err(errno) => {
                     // Nothing may be left registered.
@@ -116,7 +116,7 @@ impl Selector {
 
     pub(crate) fn wait(&self, timeout: Option<Duration>, mut each: impl FnMut(Event)) -> Result<usize, Errno> {
         let mut room = [const { MaybeUninit::uninit() }; BATCH];
-        let events = match self.kevent(&[], &mut room, timeout.map(timespec)) {
+        let events = match self.kevent(&[], &mut room, timeout.map(clamp)) {
             // macOS, where a time-out is seldom an error.
             Err(Errno::TIMEDOUT) => return Ok(0),
             events => events?,
@@ -141,7 +141,7 @@ impl Selector {
         let change = kernel::Event::new(filter(fd.as_raw_fd()), flags | EventFlags::RECEIPT, udata);
         let mut room = [const { MaybeUninit::uninit() }; 1];
         loop {
-            match self.kevent(&[change], &mut room, Some(Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            match self.kevent(&[change], &mut room, Some(Duration::ZERO)) {
                 Ok([receipt]) if receipt.flags().contains(EventFlags::ERROR) => {
                     return match receipt.data() {
                         0 => Ok(()),
@@ -164,12 +164,12 @@ impl Selector {
         &self,
         changes: &[kernel::Event],
         room: &'r mut [MaybeUninit<kernel::Event>],
-        timeout: Option<Timespec>,
+        timeout: Option<Duration>,
     ) -> Result<&'r mut [kernel::Event], Errno> {
         // SAFETY: the descriptors in `changes` must be valid as long as the kqueue has their filters. They are borrowed ones, which the
         // table owns until `close` has deleted the filters; if somebody closes one behind the poller's back, the kernel drops its filters
         // itself. The user data are plain numbers. Test: `user_closed_fd_first_then_close_ok`.
-        let (events, _) = unsafe { kernel::kevent_timespec(&self.kqueue, changes, room, timeout.as_ref())? };
+        let (events, _) = unsafe { kernel::kevent(&self.kqueue, changes, room, timeout)? };
         Ok(events)
     }
 }
@@ -195,10 +195,8 @@ fn is_broken_pipe(errno: Errno) -> bool {
 }
 
 /// macOS takes no time of more than 10⁸ s, and some of its releases none of much more than 10⁶ s.
-fn timespec(timeout: Duration) -> Timespec {
-    const LONGEST: Duration = Duration::from_secs(1_000_000);
-    let timeout = timeout.min(LONGEST);
-    Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
+fn clamp(timeout: Duration) -> Duration {
+    timeout.min(Duration::from_secs(1_000_000))
 }
 
 #[cfg(test)]
@@ -208,8 +206,8 @@ mod tests {
     #[test]
     fn huge_timeout_clamped() {
         for timeout in [Duration::MAX, Duration::from_secs(1 << 40), Duration::from_secs(1_000_001)] {
-            assert_eq!(timespec(timeout), Timespec { tv_sec: 1_000_000, tv_nsec: 0 });
+            assert_eq!(clamp(timeout), Duration::from_secs(1_000_000));
         }
-        assert_eq!(timespec(Duration::from_nanos(1_500_000_001)), Timespec { tv_sec: 1, tv_nsec: 500_000_001 });
+        assert_eq!(clamp(Duration::from_nanos(1_500_000_001)), Duration::from_nanos(1_500_000_001));
     }
 }
