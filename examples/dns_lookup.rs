@@ -11,6 +11,8 @@
 use core::net::SocketAddr;
 use core::task::{Poll, ready};
 use core::time::Duration;
+use std::fs::File;
+use std::io::Read;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,7 +20,6 @@ use domain::base::{Message, MessageBuilder, Name, Rtype, StreamTarget, iana::Rco
 use domain::{dep::octseq::Array, rdata::AllRecordData};
 use netpoll::net::{TcpStream, UdpSocket};
 use netpoll::{Context, Error, Handler, Reactor, ReactorStorage};
-use rustix::rand::{GetRandomFlags, getrandom};
 use static_cell::ConstStaticCell;
 
 /// Prints the addresses of a name
@@ -151,7 +152,7 @@ impl Lookup {
 /// A question that nobody who does not see it can answer: its id is random, and so is the port that the kernel has chosen.
 fn query(name: &Name<Array<255>>, kind: Rtype) -> Result<StreamTarget<Array<512>>, Failure> {
     let mut id = [0; 2];
-    getrandom(&mut id, GetRandomFlags::empty())?;
+    File::open("/dev/urandom")?.read_exact(&mut id)?;
     let mut message = MessageBuilder::from_target(StreamTarget::new(Array::new())?)?;
     message.header_mut().set_id(u16::from_ne_bytes(id));
     message.header_mut().set_rd(true);

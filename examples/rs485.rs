@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use netpoll::os::{SerialPort, SerialSettings};
 use netpoll::{Context, Errno, Error, Handler, OwnedFd, Reactor, ReactorStorage, Unopened};
+#[cfg(target_os = "linux")]
 use serial2::rs4xx::Rs485Config;
 use static_cell::ConstStaticCell;
 
@@ -115,12 +116,19 @@ impl Bus {
 }
 
 /// Lets the driver switch directions.
+#[cfg(target_os = "linux")]
 fn half_duplex(tty: OwnedFd, invert_rts: bool) -> std::io::Result<Unopened<SerialPort>> {
     let mut mode = Rs485Config::new();
     mode.set_invert_rts(invert_rts);
     let port = serial2::SerialPort::from(tty);
     port.set_rs4xx_mode(mode)?;
     Ok(OwnedFd::from(port).into())
+}
+
+/// Elsewhere drivers are not asked for it.
+#[cfg(not(target_os = "linux"))]
+fn half_duplex(_: OwnedFd, _: bool) -> std::io::Result<Unopened<SerialPort>> {
+    Err(Errno::NOTTY.into())
 }
 
 fn run(arguments: Arguments) -> Result<(), String> {

@@ -1,6 +1,8 @@
 //! The model of kqueue against what was measured on NetBSD and what is remembered of the others. The rows are those of that table, which
 //! `tests/kernel/kqueue/quirks.rs` goes by too.
 
+#![cfg(target_os = "linux")] // the model is made of epoll
+
 #[path = "kernel/kqueue/mod.rs"]
 mod kqueue;
 

@@ -1,5 +1,7 @@
 //! The model of event ports against what port_associate(3C), port_dissociate(3C) and port_getn(3C) of illumos say.
 
+#![cfg(target_os = "linux")] // the model is made of epoll
+
 #[path = "kernel/port.rs"]
 mod port;
 

@@ -461,6 +461,10 @@ mod tests {
         let mut termios = of_a_pty();
         for (data_bits, _) in SIZES {
             for (parity, _) in PARITIES {
+                let known = SerialSettings { parity, ..SerialSettings::new(1) };
+                if known.check().is_err() {
+                    continue; // not on this system
+                }
                 for stop_bits in [StopBits::One, StopBits::Two] {
                     for flow_control in [FlowControl::None, FlowControl::RtsCts, FlowControl::XonXoff] {
                         let settings = SerialSettings { baud: 123_457, data_bits, parity, stop_bits, flow_control };
@@ -485,7 +489,7 @@ mod tests {
         let even_7 = |settings: &mut SerialSettings| (settings.parity, settings.data_bits) = (Parity::Even, DataBits::Seven);
         assert_eq!(modes(|_| ()), (ControlModes::CS8, InputModes::empty()));
         assert_eq!(modes(even_7), (ControlModes::CS7 | ControlModes::PARENB, InputModes::INPCK));
-        let stick = ControlModes::CS8 | ControlModes::PARENB | ControlModes::CMSPAR;
+        let stick = ControlModes::CS8 | ControlModes::PARENB | STICK_PARITY;
         assert_eq!(modes(|settings| settings.parity = Parity::Mark).0, stick | ControlModes::PARODD);
         assert_eq!(modes(|settings| settings.parity = Parity::Space).0, stick);
         assert_eq!(modes(|settings| settings.stop_bits = StopBits::Two).0, ControlModes::CS8 | ControlModes::CSTOPB);
