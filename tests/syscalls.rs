@@ -81,8 +81,16 @@ impl Call {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             return None;
         }
-        // Other names of the same wait: with `linux_5_11`, and on machines whose kernel has the old one only.
-        let name = if matches!(name, "epoll_wait" | "epoll_pwait2") { "epoll_pwait" } else { name };
+        let name = match name {
+            // Other names of the same wait: with `linux_5_11`, and on machines whose kernel has the old one only.
+            "epoll_wait" | "epoll_pwait2" => "epoll_pwait",
+            // On machines of 32 bits.
+            "recv" => "recvfrom",
+            "send" => "sendto",
+            "fcntl64" => "fcntl",
+            "clock_gettime64" => "clock_gettime",
+            name => name,
+        };
         Some(Call { name: name.to_owned(), line: line.to_owned() })
     }
 

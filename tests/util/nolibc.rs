@@ -28,10 +28,15 @@ pub fn build(symbols: bool) -> PathBuf {
     target.join("release/netpoll-echo-nolibc")
 }
 
+/// A program that is made already, for another CPU too if the kernel knows an emulator for it (binfmt_misc).
+pub fn made_already() -> Option<PathBuf> {
+    std::env::var_os("NETPOLL_TEST_NOLIBC").map(PathBuf::from)
+}
+
 /// The file as the command leaves it, built once for all tests.
 pub fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build(false))
+    PROGRAM.get_or_init(|| made_already().unwrap_or_else(|| build(false)))
 }
 
 /// A running server; ended when dropped.

@@ -5,12 +5,17 @@
 //! examples/nolibc/target/release/netpoll-echo-nolibc 127.0.0.1:7777
 //! ```
 //!
-//! `start.rs` stands for the C library and `text.rs` for `core::fmt`; the rest is the program that anybody would write with `netpoll`.
+//! `start.rs`, `cpu` and `memory` stand for the C library, and have all `unsafe` of the program; `text.rs` stands for `core::fmt`; the rest
+//! is the program that anybody would write with `netpoll`.
 
 #![no_std]
 #![no_main]
 #![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
+mod cpu;
+#[allow(unsafe_code)]
+mod memory;
 #[allow(unsafe_code)]
 mod start;
 mod text;
