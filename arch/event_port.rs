@@ -30,7 +30,7 @@ static_assertions::const_assert_eq!(event_port_bits::HUP, PollFlags::HUP.bits() 
 static_assertions::const_assert_eq!(event_port_bits::NVAL, PollFlags::NVAL.bits() as i32);
 static_assertions::const_assert_eq!(event_port_bits::RDBAND, PollFlags::RDBAND.bits() as i32);
 
-pub(crate) const ONE_SHOT: Directions = Directions::ALL;
+pub(crate) const ON_DEMAND: Directions = Directions::ALL;
 pub(crate) const BREAK_IS_ONE_SHOT: bool = true;
 pub(crate) const PRIORITY: bool = true;
 pub(crate) const REPLACES: bool = true;
@@ -80,6 +80,9 @@ impl Selector {
         }
         self.associate(fd, bits, events).map(|()| Readiness::EMPTY)
     }
+
+    /// Each association ends by itself.
+    pub(crate) fn disarm(&self, _: BorrowedFd<'_>) {}
 
     pub(crate) fn close(&self, fd: BorrowedFd<'_>, armed: Directions) -> Result<(), Errno> {
         if armed == Directions::NONE {

@@ -41,6 +41,11 @@ impl Directions {
     }
 
     #[inline]
+    pub(crate) const fn and(self, other: Directions) -> Directions {
+        Directions(self.0 & other.0)
+    }
+
+    #[inline]
     pub(crate) const fn without(self, other: Directions) -> Directions {
         Directions(self.0 & !other.0)
     }

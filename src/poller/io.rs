@@ -330,8 +330,8 @@ impl<'a> Io<'a> {
 
     /// Forgets the readiness of a direction, because a call has found nothing: the next operation waits for an edge.
     ///
-    /// No edge is lost: what arrived after the call that found nothing has not been reported yet. Where the kernel is asked at each wait
-    /// (everything on event ports, writing on kqueue) a readiness that is still there counts as an edge.
+    /// No edge is lost: what arrived after the call that found nothing has not been reported yet. Where the kernel is asked when
+    /// somebody waits (everything on event ports, writing on kqueue) a readiness that is still there may count as an edge.
     ///
     /// # Errors
     ///

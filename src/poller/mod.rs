@@ -309,6 +309,7 @@ impl<'s> Poller<'s> {
             let descs = slots.as_mut_slice();
             let waited = selector.wait(timeout, |event| match find(descs, event.bits, arch::KEPT) {
                 Some(desc) if is_about(&event, desc) => {
+                    arm::disarm_unused(selector, &event, desc);
                     desc.edge(event.readiness, &mut each);
                     arm::rearm(selector, &event, desc, &mut each);
                 }
