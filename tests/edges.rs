@@ -44,7 +44,8 @@ fn partial_read_no_event_loses_nothing() {
         assert_eq!(poller.read_byte(1, token), Poll::Ready(Ok(Some(*expected))));
         poller.expect_nobody();
     }
-    assert_eq!(poller.stats().events, 1);
+    // Some kqueues report what is left after each read.
+    assert!(util::KQUEUE || poller.stats().events == 1);
     assert_eq!(poller.read_byte(1, token), Poll::Pending);
 }
 
