@@ -538,7 +538,10 @@ fn ready_at_open() {
 #[test]
 fn record_that_does_not_fit_waits_for_room() {
     if util::EVENT_PORT {
-        return util::skip("record_that_does_not_fit_waits_for_room", "what is ready is reported at each wait; illumos refuses no record that way");
+        return util::skip(
+            "record_that_does_not_fit_waits_for_room",
+            "what is ready is reported at each wait; illumos refuses no record that way",
+        );
     }
     let (ours, theirs) = socket_pair();
     write(&ours, &[0; 100]);
