@@ -283,7 +283,7 @@ impl<'s> Poller<'s> {
             Timeout::After(after) => Some((state.clock)() + after),
         };
         let mut block = until != Some(Instant::from_nanos(0));
-        if state.break_is_spent {
+        if arch::BREAK_IS_ONE_SHOT && state.break_is_spent {
             rearm_break(selector, pipe, state)?;
         }
         if state.table.is_closing() {
@@ -328,7 +328,8 @@ impl<'s> Poller<'s> {
                 woken = true;
                 state.stats.wakes += 1;
                 pipe.drain()?;
-                rearm_break(selector, pipe, state)?;
+                // Should it fail, then this wake counts all the same, and the next wait says why.
+                let _ = rearm_break(selector, pipe, state);
             }
             if state.queue.len() > 0 {
                 let now = state.now();
@@ -363,7 +364,8 @@ impl<'s> Poller<'s> {
     /// Until when a foreign loop may sleep on this poller's descriptor before it polls: `None` for ever, a moment in the past when a
     /// waiter is already to be run. May be early, never late.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        if self.state.table.is_closing() {
+        // A break pipe that the kernel does not report wakes nobody: the next poll tries again, or says why not.
+        if self.state.table.is_closing() || arch::BREAK_IS_ONE_SHOT && self.state.break_is_spent {
             return Some(self.state.now());
         }
         Queue::new(&mut self.state.queue, self.parts.nodes.reborrow()).next()
