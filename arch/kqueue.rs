@@ -40,8 +40,7 @@ pub(crate) const KEPT: u64 = udata::KEPT;
 /// As many as Go takes at once.
 const BATCH: usize = 128;
 
-const LEVEL: EventFlags = EventFlags::ADD.union(EventFlags::ENABLE);
-const EDGE: EventFlags = LEVEL.union(EventFlags::CLEAR);
+const EDGE: EventFlags = EventFlags::ADD.union(EventFlags::ENABLE).union(EventFlags::CLEAR);
 const DELETE: EventFlags = EventFlags::DELETE;
 
 /// `EVFILT_READ` or `EVFILT_WRITE` of a descriptor.
@@ -90,7 +89,8 @@ impl Selector {
     }
 
     pub(crate) fn open_break(&self, fd: BorrowedFd<'_>, bits: u64) -> Result<(), Errno> {
-        self.change(fd, bits, READ, LEVEL)
+        // What is level-triggered stays queued when it was reported, and keeps the kqueue readable for nothing.
+        self.change(fd, bits, READ, EDGE)
     }
 
     pub(crate) fn arm(&self, fd: BorrowedFd<'_>, bits: u64, _: Directions) -> Result<Readiness, Errno> {
