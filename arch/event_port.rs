@@ -57,7 +57,7 @@ impl Selector {
             return Err(Error::NotPollable);
         }
         // Whether the kernel takes it: what is ready now is not of interest, since the gates begin open.
-        self.associate(fd, bits, PollFlags::empty())?;
+        self.associate(fd, bits, PollFlags::empty()).map_err(refused)?;
         self.dissociate(fd)?;
         Ok(Directions::NONE)
     }
@@ -134,6 +134,11 @@ impl AsFd for Selector {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.port.as_fd()
     }
+}
+
+/// What a kernel says of a device whose driver knows no poll(2).
+fn refused(errno: Errno) -> Error {
+    if errno == Errno::NXIO { Error::NotPollable } else { errno.into() }
 }
 
 /// poll(2) counts milliseconds in an `int`.

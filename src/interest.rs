@@ -54,7 +54,7 @@ impl Directions {
 /// Which directions to open, and how to register; chosen once, when a descriptor is opened.
 ///
 /// Registration is always edge-triggered and lasts until the descriptor is closed. Errors and hang-ups are reported whatever is chosen, and
-/// open every gate there is.
+/// open every gate there is; on kqueue and event ports in directions that are armed when somebody waits only then.
 ///
 /// ```
 /// use netpoll::Interest;
@@ -71,6 +71,7 @@ impl Interest {
     pub const WRITE: Interest = Interest(1 << 1);
     /// Open the priority gate. Never implies [`READ`](Interest::READ): a sysfs GPIO file wants this one alone.
     /// Unlike the others it starts closed: what is to be known before the first event is read before it is waited for.
+    /// kqueue does not tell such things apart: there it is left out, and alone it is [`NotPollable`](crate::Error::NotPollable).
     pub const PRIORITY: Interest = Interest(1 << 2);
     /// Of several pollers that wait for the same descriptor wake one (`EPOLLEXCLUSIVE`, Linux 4.5); the peer's half-close is then not told
     /// apart from data. Ignored where a system has no such thing.

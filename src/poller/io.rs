@@ -105,7 +105,8 @@ impl<'a> Io<'a> {
         self.state.stats()
     }
 
-    /// Takes a descriptor and arms it, edge-triggered, for its whole life: one `epoll_ctl`. Go's `netpollopen`.
+    /// Takes a descriptor and arms it, edge-triggered, for its whole life: one `epoll_ctl`. Go's `netpollopen`. (On kqueue for reading only,
+    /// on event ports not at all: the [rest](crate#what-waiting-costs) is armed when somebody waits for it.)
     ///
     /// The descriptor belongs to whoever opens it and must be non-blocking, which is not changed here, since others may share it. Register
     /// a socket after `connect` or `listen`.
@@ -113,8 +114,9 @@ impl<'a> Io<'a> {
     /// # Errors
     ///
     /// All give the descriptor back, unregistered. [`Error::Full`] when the table is. [`Error::NotPollable`] for a regular file, a
-    /// directory, `/dev/null` (treat them as always ready). [`Error::Os`]: `EEXIST` when this very descriptor is open already, `ENOSPC` and
-    /// `ENOMEM` when the kernel's limits are reached, `EINVAL` for [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that
+    /// directory, `/dev/null` (treat them as always ready; some BSDs, illumos and Solaris take `/dev/null`, and report it as ready).
+    /// [`Error::Os`]: `EEXIST` when this very descriptor is open already, which kqueue and event ports cannot say: there it is checked where
+    /// debug assertions are on. `ENOSPC` and `ENOMEM`, on event ports `EAGAIN`, when the kernel's limits are reached, `EINVAL` for [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that
     /// would wait for itself, and, where debug assertions are on, for a descriptor that is no socket and would block.
     pub fn open(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         let blocks = cfg!(debug_assertions) && would_block(&fd, interest);
@@ -230,14 +232,17 @@ impl<'a> Io<'a> {
 
     /// One step of an operation that may have to wait; see the order above. The extension point for any descriptor and any system call.
     ///
-    /// `call` is made once, and again each time that it answers `EINTR`. It must answer `EAGAIN` only if an edge will follow; a call whose
+    /// `call` is made once, and again each time that it answers `EINTR`. It must answer `EAGAIN` only if an edge will follow, and only while
+    /// the descriptor is not ready: event ports report at each wait what is ready then, so that one that wants more than is there (a
+    /// `MSG_PEEK` of a whole header) is made over and over. A call whose
     /// `EAGAIN` promises none (`connect` on a Unix stream socket, `send_to` on an unconnected Unix datagram socket) is made on
     /// [`fd`](Io::fd) instead.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`], [`Error::NotOwner`], [`Error::TimedOut`], [`Error::NotPollable`] for a direction that was not opened, and
-    /// [`Error::Os`] with what the call says.
+    /// [`Error::Os`] with what the call says. On kqueue and event ports also with why the kernel cannot be asked for the edge: `ENOMEM`,
+    /// `EINVAL` where it does not know this direction of such a descriptor, `EAGAIN` at the limit of events of an event port.
     ///
     /// ```no_run
     /// # use core::task::Poll;

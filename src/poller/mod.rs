@@ -163,7 +163,8 @@ impl PollerState {
 ///
 /// Dropping a poller closes its descriptors; it does not unregister them, so that a forked child that drops its copy leaves the parent's
 /// registrations alone. That is all that a child may do with it: the kernel's set and the break pipe are shared with the parent. It makes a
-/// poller of its own.
+/// poller of its own. Where the back-end is kqueue not even that: a child does not inherit the kqueue, whose number is soon another
+/// descriptor's, which the drop would close. There it forgets its copy ([`core::mem::forget`]).
 #[derive(Debug)]
 pub struct Poller<'s> {
     state: PollerState,
@@ -249,7 +250,8 @@ impl<'s> Poller<'s> {
     /// passed, or for a descriptor that was closed since. Go's `netpoll`.
     ///
     /// A waiter may come out more than once. Signals do not end the wait (use a [`Breaker`]), nor does anything else that leaves nobody to
-    /// run. Deadlines are never early; they are late by up to one unit of the kernel's wait, 1 ms, or 1 ns with `linux_5_11`.
+    /// run. Deadlines are never early; they are late by up to one unit of the kernel's wait: 1 ms on Linux (1 ns with `linux_5_11`), illumos and
+    /// Solaris, two ticks of its clock, of 10 ms each, on NetBSD, and less than 1 ms where kevent(2) counts nanoseconds.
     ///
     /// With a [`Clock::Custom`] it returns after one wait, also if nobody is to be run: that clock may not have moved meanwhile.
     ///
