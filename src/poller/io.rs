@@ -14,7 +14,7 @@ use crate::arch::{self, Selector};
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
-use crate::interest::{Direction, Interest};
+use crate::interest::{Direction, Directions, Interest};
 use crate::poll_desc::{NOBODY, Owner, PollDesc, Step};
 use crate::storage::Slots;
 use crate::table::Table;
@@ -300,7 +300,9 @@ impl<'a> Io<'a> {
             match call(fd.as_fd()) {
                 Ok((answer, drained)) => {
                     // Reading stops before an urgent byte: a kernel that does not tell of it would not tell of what is behind it either.
-                    if drained && desc.is_quiet() && (arch::PRIORITY || matches!(direction, Direction::Write)) {
+                    // And where writing may stop short of a full buffer, only a wait that looks at what is there is safe.
+                    let looks = Directions::of(direction).without(desc.gates.armed()).intersects(arch::ON_DEMAND);
+                    if drained && desc.is_quiet() && (arch::PRIORITY || looks) {
                         desc.clear_ready(direction);
                     }
                     return Poll::Ready(Ok(answer));
