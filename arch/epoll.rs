@@ -20,7 +20,7 @@ static_assertions::const_assert_eq!(epoll_bits::ERR, EventFlags::ERR.bits());
 static_assertions::const_assert_eq!(epoll_bits::HUP, EventFlags::HUP.bits());
 static_assertions::const_assert_eq!(epoll_bits::RDHUP, EventFlags::RDHUP.bits());
 
-pub(crate) const ONE_SHOT: Directions = Directions::NONE;
+pub(crate) const ON_DEMAND: Directions = Directions::NONE;
 pub(crate) const BREAK_IS_ONE_SHOT: bool = false;
 pub(crate) const PRIORITY: bool = true;
 pub(crate) const REPLACES: bool = false;
@@ -70,6 +70,8 @@ impl Selector {
     pub(crate) fn arm(&self, _: BorrowedFd<'_>, _: u64, _: Directions) -> Result<Readiness, Errno> {
         Ok(Readiness::EMPTY)
     }
+
+    pub(crate) fn disarm(&self, _: BorrowedFd<'_>) {}
 
     pub(crate) fn close(&self, fd: BorrowedFd<'_>, _: Directions) -> Result<(), Errno> {
         epoll::delete(&self.epoll, fd)

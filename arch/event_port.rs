@@ -30,7 +30,7 @@ static_assertions::const_assert_eq!(event_port_bits::HUP, PollFlags::HUP.bits() 
 static_assertions::const_assert_eq!(event_port_bits::NVAL, PollFlags::NVAL.bits() as i32);
 static_assertions::const_assert_eq!(event_port_bits::RDBAND, PollFlags::RDBAND.bits() as i32);
 
-pub(crate) const ONE_SHOT: Directions = Directions::ALL;
+pub(crate) const ON_DEMAND: Directions = Directions::ALL;
 pub(crate) const BREAK_IS_ONE_SHOT: bool = true;
 pub(crate) const PRIORITY: bool = true;
 pub(crate) const REPLACES: bool = true;
@@ -57,7 +57,7 @@ impl Selector {
             return Err(Error::NotPollable);
         }
         // Whether the kernel takes it: what is ready now is not of interest, since the gates begin open.
-        self.associate(fd, bits, PollFlags::empty())?;
+        self.associate(fd, bits, PollFlags::empty()).map_err(refused)?;
         self.dissociate(fd)?;
         Ok(Directions::NONE)
     }
@@ -80,6 +80,9 @@ impl Selector {
         }
         self.associate(fd, bits, events).map(|()| Readiness::EMPTY)
     }
+
+    /// Each association ends by itself.
+    pub(crate) fn disarm(&self, _: BorrowedFd<'_>) {}
 
     pub(crate) fn close(&self, fd: BorrowedFd<'_>, armed: Directions) -> Result<(), Errno> {
         if armed == Directions::NONE {
@@ -131,6 +134,11 @@ impl AsFd for Selector {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.port.as_fd()
     }
+}
+
+/// What a kernel says of a device whose driver knows no poll(2).
+fn refused(errno: Errno) -> Error {
+    if errno == Errno::NXIO { Error::NotPollable } else { errno.into() }
 }
 
 /// poll(2) counts milliseconds in an `int`.

@@ -1,8 +1,9 @@
 //! kqueue: FreeBSD, NetBSD, OpenBSD, DragonFly, macOS and iOS.
 //!
-//! Reading is armed for life (`EV_CLEAR`). Writing is armed by each wait for it and ends with its event (`EV_ONESHOT`): a permanent filter
-//! would wake on most acknowledgements of a stream that nobody waits to write to. Adding a filter looks at what is there already, so
-//! nothing is lost in between.
+//! Both filters are edge-triggered (`EV_CLEAR`). Reading is armed for life. Writing is armed by a wait for it, and disarmed when it is
+//! reported although nobody has used what was reported before: a permanent filter would wake on most acknowledgements of a stream that
+//! nobody waits to write to. Adding a filter looks at what is there already, so nothing is lost in between. One that were added for each
+//! wait would not do: a socket that takes records whole is writable also where the next one has no room, and a wait would end at once.
 //!
 //! Changes are never made in a call that waits, and each has its receipt read: errors and events do not mix.
 
@@ -29,7 +30,7 @@ use crate::readiness::{Filters, Kevent, Readiness, kqueue_bits};
 static_assertions::const_assert_eq!(kqueue_bits::EOF, EventFlags::EOF.bits() as u32);
 static_assertions::const_assert_eq!(kqueue_bits::ERROR, EventFlags::ERROR.bits() as u32);
 
-pub(crate) const ONE_SHOT: Directions = Directions::WRITING;
+pub(crate) const ON_DEMAND: Directions = Directions::WRITING;
 pub(crate) const BREAK_IS_ONE_SHOT: bool = false;
 pub(crate) const PRIORITY: bool = false;
 pub(crate) const REPLACES: bool = true;
@@ -38,9 +39,7 @@ pub(crate) const KEPT: u64 = udata::KEPT;
 /// As many as Go takes at once.
 const BATCH: usize = 128;
 
-const LEVEL: EventFlags = EventFlags::ADD.union(EventFlags::ENABLE);
-const EDGE: EventFlags = LEVEL.union(EventFlags::CLEAR);
-const ONCE: EventFlags = LEVEL.union(EventFlags::ONESHOT);
+const EDGE: EventFlags = EventFlags::ADD.union(EventFlags::ENABLE).union(EventFlags::CLEAR);
 const DELETE: EventFlags = EventFlags::DELETE;
 
 /// `EVFILT_READ` or `EVFILT_WRITE` of a descriptor.
@@ -74,7 +73,7 @@ impl Selector {
         let connecting = interest.contains(Interest::CONNECTING);
         if interest.contains(Interest::WRITE) && (connecting || armed == Directions::NONE) {
             // A connection is waited for at once; and nothing else shows what the kernel thinks of a descriptor that is only written to.
-            match self.change(fd, bits, WRITE, ONCE) {
+            match self.change(fd, bits, WRITE, EDGE) {
                 Ok(()) if connecting => armed = armed.union(Directions::WRITING),
                 // Left behind it would cost one event.
                 Ok(()) => drop(self.change(fd, bits, WRITE, DELETE)),
@@ -90,15 +89,21 @@ impl Selector {
     }
 
     pub(crate) fn open_break(&self, fd: BorrowedFd<'_>, bits: u64) -> Result<(), Errno> {
-        self.change(fd, bits, READ, LEVEL)
+        // What is level-triggered stays queued when it was reported, and keeps the kqueue readable for nothing.
+        self.change(fd, bits, READ, EDGE)
     }
 
     pub(crate) fn arm(&self, fd: BorrowedFd<'_>, bits: u64, _: Directions) -> Result<Readiness, Errno> {
-        match self.change(fd, bits, WRITE, ONCE) {
+        match self.change(fd, bits, WRITE, EDGE) {
             Ok(()) => Ok(Readiness::EMPTY),
             Err(errno) if is_broken_pipe(errno) => Ok(Readiness::WRITE),
             Err(errno) => Err(errno),
         }
+    }
+
+    pub(crate) fn disarm(&self, fd: BorrowedFd<'_>) {
+        // One that is left over does no harm but to wake, and the next wait arms it again.
+        let _ = self.change(fd, 0, WRITE, DELETE);
     }
 
     pub(crate) fn close(&self, fd: BorrowedFd<'_>, armed: Directions) -> Result<(), Errno> {
@@ -122,15 +127,15 @@ impl Selector {
             events => events?,
         };
         for event in events.iter() {
-            let (filter, fd, spent) = match event.filter() {
-                EventFilter::Read(fd) => (Filters::COMMON.read, fd, Directions::NONE),
-                EventFilter::Write(fd) => (Filters::COMMON.write, fd, Directions::WRITING),
+            let (filter, fd) = match event.filter() {
+                EventFilter::Read(fd) => (Filters::COMMON.read, fd),
+                EventFilter::Write(fd) => (Filters::COMMON.write, fd),
                 _ => continue,
             };
             // rustix does not show `fflags`: the call that follows finds the error.
             let kevent = Kevent { filter, flags: event.flags().bits().into(), fflags: 0, data: event.data() };
             let readiness = Readiness::from_kqueue(&kevent, Filters::COMMON);
-            each(Event { bits: udata::unpack(event.udata()), readiness, spent, fd });
+            each(Event { bits: udata::unpack(event.udata()), readiness, spent: Directions::NONE, fd });
         }
         Ok(events.len())
     }

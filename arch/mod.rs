@@ -7,18 +7,19 @@
 //! * `Selector::open(&self, fd, bits, interest) -> Result<Directions, Error>`: arms edge-triggered notifications for `fd` until it is
 //!   closed; `bits` come back with each. Readiness that is there already must be reported. What the kernel cannot wait for is
 //!   `NotPollable`. Says which directions it has armed. Failing leaves nothing registered. Go's `netpollopen`.
-//! * `Selector::arm(&self, fd, bits, directions) -> Result<Readiness, Errno>`: arms what is one-shot, when somebody waits for it: these
-//!   directions are to be armed from now on. Readiness that is there already must be reported by the next wait, or is answered at once. Go's
+//! * `Selector::arm(&self, fd, bits, directions) -> Result<Readiness, Errno>`: arms what is armed on demand, when somebody waits for it:
+//!   these directions are to be armed from now on. Readiness that is there already must be reported by the next wait, or is answered at once. Go's
 //!   `netpollarm`.
+//! * `Selector::disarm(&self, fd)`: the kernel need not report any more of what is armed on demand and does not end by itself.
 //! * `Selector::close(&self, fd, armed) -> Result<(), Errno>`: disarms; an error means that the kernel does not know the descriptor any
 //!   more. Go's `netpollclose`.
-//! * `Selector::open_break(&self, fd, bits) -> Result<(), Errno>`: as `open`, level-triggered and for reading only. Where
-//!   [`BREAK_IS_ONE_SHOT`] it is called again each time that the pipe has been emptied.
+//! * `Selector::open_break(&self, fd, bits) -> Result<(), Errno>`: as `open`, for reading only, and level-triggered where
+//!   the kernel loses edges of pipes (Linux 5.5 to 5.13). Where [`BREAK_IS_ONE_SHOT`] it is called again each time that the pipe has been emptied.
 //! * `Selector::wait(&self, timeout, each) -> Result<usize, Errno>`: waits for events, for ever (`None`), not at all (zero) or up to a
 //!   time, which is rounded up to what the kernel can count and clamped to what it accepts; hands each [`Event`] to `each`; says how many
 //!   there were. `EINTR` is returned. Go's `netpoll`.
 //! * `AsFd` for `Selector`: readable while an event waits, so that a foreign loop can wait on it.
-//! * `ONE_SHOT: Directions`: those whose notifications end with the first one, and which are therefore armed at each wait.
+//! * `ON_DEMAND: Directions`: those that are armed when somebody waits for them, and again when they are spent (see [`Event`]) or disarmed.
 //! * `BREAK_IS_ONE_SHOT: bool`: whether that of the break pipe does.
 //! * `PRIORITY: bool`: whether the kernel tells urgent data apart.
 //! * `REPLACES: bool`: whether opening a descriptor a second time silently takes the place of the first, instead of being `EEXIST`.
@@ -27,7 +28,7 @@
 //! | | epoll | kqueue | event ports |
 //! |---|---|---|---|
 //! | `open` arms | everything | reading | nothing |
-//! | `ONE_SHOT` | nothing | writing: a permanent filter would wake on most acknowledgements | everything |
+//! | `ON_DEMAND` | nothing | writing: a permanent filter would wake on most acknowledgements | everything, for one event |
 //! | `PRIORITY` | yes | no | yes |
 //! | `unsafe` | none | the one call | the two calls that name a descriptor by its number |
 //!
@@ -106,7 +107,7 @@ mod unix;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod pidfd;
 
-pub(crate) use backend::{BREAK_IS_ONE_SHOT, KEPT, ONE_SHOT, PRIORITY, REPLACES, Selector};
+pub(crate) use backend::{BREAK_IS_ONE_SHOT, KEPT, ON_DEMAND, PRIORITY, REPLACES, Selector};
 pub(crate) use unix::{
     NO_SIGNAL, PIPE_BUF, RECV_FDS, STICK_PARITY, accept, boottime, by_index, connected, may_bind, monotonic, peer_credentials, pipe,
     prepare_socket, received, set_keep_alive_times, set_mapped_ttl, set_multicast_loop, set_multicast_ttl, set_v6_only, share_datagrams,

@@ -169,6 +169,12 @@ impl Gates {
         self.waiting.without(self.armed)
     }
 
+    /// Which of these are armed and open already.
+    #[inline]
+    pub(crate) fn unused(&self, directions: Directions) -> Directions {
+        directions.and(self.armed).and(self.ready)
+    }
+
     /// The kernel will report these.
     #[inline]
     pub(crate) fn arm(&mut self, directions: Directions) {

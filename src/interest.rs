@@ -41,6 +41,11 @@ impl Directions {
     }
 
     #[inline]
+    pub(crate) const fn and(self, other: Directions) -> Directions {
+        Directions(self.0 & other.0)
+    }
+
+    #[inline]
     pub(crate) const fn without(self, other: Directions) -> Directions {
         Directions(self.0 & !other.0)
     }
@@ -49,7 +54,7 @@ impl Directions {
 /// Which directions to open, and how to register; chosen once, when a descriptor is opened.
 ///
 /// Registration is always edge-triggered and lasts until the descriptor is closed. Errors and hang-ups are reported whatever is chosen, and
-/// open every gate there is.
+/// open every gate there is; on kqueue and event ports in directions that are armed when somebody waits only then.
 ///
 /// ```
 /// use netpoll::Interest;
@@ -67,8 +72,9 @@ impl Interest {
     /// Open the priority gate. Never implies [`READ`](Interest::READ): a sysfs GPIO file wants this one alone.
     /// Unlike the others it starts closed: what is to be known before the first event is read before it is waited for.
     ///
-    /// kqueue does not tell: there the gate is not opened, and waiting for it is [`Error::NotPollable`](crate::Error::NotPollable). Event ports
-    /// are asked when somebody waits: of what has been read past by then they say nothing.
+    /// kqueue does not tell such things apart: there the gate is not opened, and opening it alone, or waiting for it, is
+    /// [`Error::NotPollable`](crate::Error::NotPollable). Event ports are asked when somebody waits: of what has been read past by then they
+    /// say nothing.
     pub const PRIORITY: Interest = Interest(1 << 2);
     /// Of several pollers that wait for the same descriptor wake one (`EPOLLEXCLUSIVE`, Linux 4.5); the peer's half-close is then not told
     /// apart from data. Ignored where a system has no such thing.

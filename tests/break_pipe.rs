@@ -429,3 +429,24 @@ fn wake_leaves_waits_and_deadlines_alone() {
     assert_eq!(poller.next_deadline(), before);
     assert_eq!(poller.turn(Timeout::Never), [1]);
 }
+
+// An event port that is at its limit does not take the break pipe again: the wake that was taken counts, and the next poll says why.
+#[test]
+fn wake_lost_when_the_port_is_full() {
+    if !util::EVENT_PORT || cfg!(not(netpoll_model)) {
+        return util::skip("wake_lost_when_the_port_is_full", "only the model of event ports can be made full");
+    }
+    alone(|| {
+        // SAFETY: this process has no other thread that looks at the environment.
+        unsafe { std::env::set_var("NETPOLL_PORT", "full") };
+        let mut storage = PollerStorage::<0>::new();
+        let mut poller = TestPoller::new(&mut storage);
+        poller.breaker().wake().unwrap();
+        assert!(poller.poll(Timeout::Never, |_| {}).unwrap().woken);
+        // Another one now would not be seen by a foreign loop.
+        assert!(poller.next_deadline().is_some());
+        poller.breaker().wake().unwrap();
+        assert!(poller.poll(Timeout::Never, |_| {}).unwrap().woken);
+        assert_eq!(poller.next_deadline(), None);
+    });
+}

@@ -532,3 +532,33 @@ fn ready_at_open() {
     assert_eq!(drain(&read_end), full);
     poller.expect_waiters(&[2]);
 }
+
+/// What takes records whole refuses one that it has too little room for, and is writable all the same: `sosend` of the BSDs, of sequences of
+/// packets. A waiter that comes back at once would keep the processor busy until somebody reads.
+#[test]
+fn record_that_does_not_fit_waits_for_room() {
+    if util::EVENT_PORT {
+        return util::skip(
+            "record_that_does_not_fit_waits_for_room",
+            "what is ready is reported at each wait; illumos refuses no record that way",
+        );
+    }
+    let (ours, theirs) = socket_pair();
+    write(&ours, &[0; 100]);
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = TestPoller::new(&mut storage);
+    let token = poller.open(ours, BOTH);
+    let refused = |poller: &mut TestPoller<'_>| poller.io(Waiter::new(1)).poll_io(token, Direction::Write, |_| Err::<(), _>(Errno::AGAIN));
+    assert_eq!(refused(&mut poller), Poll::Pending);
+    let mut runs = 0;
+    for _ in 0..50 {
+        if !poller.turn(Timeout::Now).is_empty() {
+            runs += 1;
+            assert_eq!(refused(&mut poller), Poll::Pending);
+        }
+    }
+    assert!(runs <= 2, "run {runs} times although nothing has changed");
+    assert_eq!(drain(&theirs), 100);
+    poller.expect_waiters(&[1]);
+    assert_eq!(poller.write(1, token, b"x"), Poll::Ready(Ok(1)));
+}

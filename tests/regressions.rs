@@ -515,14 +515,16 @@ fn second_poll_connected_waits_for_ever() {
     rustix::net::bind(&refusing, &LOCAL).unwrap();
     let address = SocketAddr::try_from(rustix::net::getsockname(&refusing).unwrap()).unwrap();
     let stream = TcpStream::connect(address).unwrap().open(&mut poller.io(ME)).unwrap();
-    let first = loop {
-        if let Poll::Ready(answer) = stream.poll_connected(&mut poller.io(ME)) {
-            break answer;
-        }
-        assert_eq!(poller.poll(util::PATIENCE, |_| {}).unwrap().waiters, 1);
-    };
-    assert_eq!(first, Err(Error::Os(Errno::CONNREFUSED)));
-    assert_eq!(stream.poll_connected(&mut poller.io(ME)), Poll::Ready(Err(Error::Os(Errno::NOTCONN))));
+    for errno in [Errno::CONNREFUSED, Errno::NOTCONN] {
+        // The second time too: kqueue may say in two events what has become of reading and of writing.
+        let answer = loop {
+            if let Poll::Ready(answer) = stream.poll_connected(&mut poller.io(ME)) {
+                break answer;
+            }
+            assert_eq!(poller.poll(util::PATIENCE, |_| {}).unwrap().waiters, 1);
+        };
+        assert_eq!(answer, Err(Error::Os(errno)));
+    }
 }
 
 // A read of nothing from a closed stream is `Closed`, like any other.
@@ -677,6 +679,9 @@ impl Handler for Deaf {
 // `on_sleep` is called before each wait, also before one that follows an event that nobody waits for.
 #[test]
 fn waits_without_on_sleep() {
+    if descriptors::EVENT_PORT {
+        return descriptors::skip("waits_without_on_sleep", "what nobody waits for is no event");
+    }
     let mut storage = ReactorStorage::<Deaf, 1, 1>::new();
     let mut reactor = Reactor::new(&mut storage).unwrap();
     let (read_end, write_end) = pipe();

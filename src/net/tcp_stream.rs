@@ -94,7 +94,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] with what connect(2) says late: `ECONNREFUSED`, `ETIMEDOUT`, `EHOSTUNREACH`; `ENOTCONN` if that was answered before.
+    /// [`Error::Os`] with what connect(2) says late: `ECONNREFUSED`, `ETIMEDOUT`, `EHOSTUNREACH`; `ENOTCONN` if that was answered before (macOS and
+    /// iOS do not tell it from a connection that is over, and answer `Ok`).
     /// [`Error::TimedOut`] when the write deadline passes first. [`Error::Closed`], [`Error::NotOwner`].
     pub fn poll_connected(&self, io: &mut Io<'_>) -> Poll<Result<(), Error>> {
         let answer = io.poll_io(self.token, Direction::Write, |fd| {

@@ -1,5 +1,5 @@
-//! Back-ends whose notifications are one-shot are asked for them here, when somebody begins to wait. Where there are none of those, as on
-//! epoll, nothing of this is compiled.
+//! What a back-end reports on demand it is asked for here, when somebody begins to wait. Where there is nothing of that kind, as on epoll,
+//! nothing of this is compiled.
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -23,13 +23,13 @@ pub(super) enum Armed {
 /// Lets the kernel report all that is waited for.
 #[inline]
 pub(super) fn arm(selector: &Selector, index: u32, desc: &mut PollDesc<OwnedFd>) -> Armed {
-    if arch::ONE_SHOT == Directions::NONE || !desc.gates.unarmed().intersects(arch::ONE_SHOT) {
+    if arch::ON_DEMAND == Directions::NONE || !desc.gates.unarmed().intersects(arch::ON_DEMAND) {
         return Armed::Waiting;
     }
-    arm_one_shot(selector, index, desc)
+    arm_now(selector, index, desc)
 }
 
-fn arm_one_shot(selector: &Selector, index: u32, desc: &mut PollDesc<OwnedFd>) -> Armed {
+fn arm_now(selector: &Selector, index: u32, desc: &mut PollDesc<OwnedFd>) -> Armed {
     let bits = u64::from(desc.generation) << 32 | u64::from(index);
     let wanted = desc.gates.unarmed().union(desc.gates.armed());
     let Some(fd) = desc.fd() else { return Armed::Failed(Errno::BADF) };
@@ -47,10 +47,25 @@ fn arm_one_shot(selector: &Selector, index: u32, desc: &mut PollDesc<OwnedFd>) -
     }
 }
 
+/// An event is about to be handed on: ends those for a gate that is open already, as nobody has used what the last one brought.
+#[inline]
+pub(super) fn disarm_unused(selector: &Selector, event: &Event, desc: &mut PollDesc<OwnedFd>) {
+    if arch::ON_DEMAND == Directions::NONE {
+        return;
+    }
+    let unused = desc.gates.unused(event.readiness.opens()).and(arch::ON_DEMAND).without(event.spent);
+    if unused != Directions::NONE {
+        if let Some(fd) = desc.fd() {
+            selector.disarm(fd.as_fd());
+        }
+        desc.gates.spend(unused);
+    }
+}
+
 /// An event has come; other waits than those that it ends go on.
 #[inline]
 pub(super) fn rearm(selector: &Selector, event: &Event, desc: &mut PollDesc<OwnedFd>, each: impl FnMut(Waiter)) {
-    if arch::ONE_SHOT == Directions::NONE {
+    if arch::ON_DEMAND == Directions::NONE {
         return;
     }
     desc.gates.spend(event.spent);

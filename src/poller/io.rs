@@ -14,7 +14,7 @@ use crate::arch::{self, Selector};
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
-use crate::interest::{Direction, Interest};
+use crate::interest::{Direction, Directions, Interest};
 use crate::poll_desc::{NOBODY, Owner, PollDesc, Step};
 use crate::storage::Slots;
 use crate::table::Table;
@@ -105,7 +105,8 @@ impl<'a> Io<'a> {
         self.state.stats()
     }
 
-    /// Takes a descriptor and arms it, edge-triggered, for its whole life: one `epoll_ctl`. Go's `netpollopen`.
+    /// Takes a descriptor and arms it, edge-triggered, for its whole life: one `epoll_ctl`. Go's `netpollopen`. (On kqueue for reading only,
+    /// on event ports not at all: the [rest](crate#what-waiting-costs) is armed when somebody waits for it.)
     ///
     /// The descriptor belongs to whoever opens it and must be non-blocking, which is not changed here, since others may share it. Register
     /// a socket after `connect` or `listen`.
@@ -113,8 +114,9 @@ impl<'a> Io<'a> {
     /// # Errors
     ///
     /// All give the descriptor back, unregistered. [`Error::Full`] when the table is. [`Error::NotPollable`] for a regular file, a
-    /// directory, `/dev/null` (treat them as always ready). [`Error::Os`]: `EEXIST` when this very descriptor is open already, `ENOSPC` and
-    /// `ENOMEM` when the kernel's limits are reached, `EINVAL` for [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that
+    /// directory, `/dev/null` (treat them as always ready; some BSDs, illumos and Solaris take `/dev/null`, and report it as ready).
+    /// [`Error::Os`]: `EEXIST` when this very descriptor is open already, which kqueue and event ports cannot say: there it is checked where
+    /// debug assertions are on. `ENOSPC` and `ENOMEM`, on event ports `EAGAIN`, when the kernel's limits are reached, `EINVAL` for [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that
     /// would wait for itself, and, where debug assertions are on, for a descriptor that is no socket and would block.
     pub fn open(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         let blocks = cfg!(debug_assertions) && would_block(&fd, interest);
@@ -230,14 +232,17 @@ impl<'a> Io<'a> {
 
     /// One step of an operation that may have to wait; see the order above. The extension point for any descriptor and any system call.
     ///
-    /// `call` is made once, and again each time that it answers `EINTR`. It must answer `EAGAIN` only if an edge will follow; a call whose
+    /// `call` is made once, and again each time that it answers `EINTR`. It must answer `EAGAIN` only if an edge will follow, and only while
+    /// the descriptor is not ready: event ports report at each wait what is ready then, so that one that wants more than is there (a
+    /// `MSG_PEEK` of a whole header) is made over and over. A call whose
     /// `EAGAIN` promises none (`connect` on a Unix stream socket, `send_to` on an unconnected Unix datagram socket) is made on
     /// [`fd`](Io::fd) instead.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`], [`Error::NotOwner`], [`Error::TimedOut`], [`Error::NotPollable`] for a direction that was not opened, and
-    /// [`Error::Os`] with what the call says.
+    /// [`Error::Os`] with what the call says. On kqueue and event ports also with why the kernel cannot be asked for the edge: `ENOMEM`,
+    /// `EINVAL` where it does not know this direction of such a descriptor, `EAGAIN` at the limit of events of an event port.
     ///
     /// ```no_run
     /// # use core::task::Poll;
@@ -295,7 +300,9 @@ impl<'a> Io<'a> {
             match call(fd.as_fd()) {
                 Ok((answer, drained)) => {
                     // Reading stops before an urgent byte: a kernel that does not tell of it would not tell of what is behind it either.
-                    if drained && desc.is_quiet() && (arch::PRIORITY || matches!(direction, Direction::Write)) {
+                    // And where writing may stop short of a full buffer, only a wait that looks at what is there is safe.
+                    let looks = Directions::of(direction).without(desc.gates.armed()).intersects(arch::ON_DEMAND);
+                    if drained && desc.is_quiet() && (arch::PRIORITY || looks) {
                         desc.clear_ready(direction);
                     }
                     return Poll::Ready(Ok(answer));
@@ -330,8 +337,8 @@ impl<'a> Io<'a> {
 
     /// Forgets the readiness of a direction, because a call has found nothing: the next operation waits for an edge.
     ///
-    /// No edge is lost: what arrived after the call that found nothing has not been reported yet. Where the kernel is asked at each wait
-    /// (everything on event ports, writing on kqueue) a readiness that is still there counts as an edge.
+    /// No edge is lost: what arrived after the call that found nothing has not been reported yet. Where the kernel is asked when
+    /// somebody waits (everything on event ports, writing on kqueue) a readiness that is still there may count as an edge.
     ///
     /// # Errors
     ///

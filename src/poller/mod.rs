@@ -163,7 +163,8 @@ impl PollerState {
 ///
 /// Dropping a poller closes its descriptors; it does not unregister them, so that a forked child that drops its copy leaves the parent's
 /// registrations alone. That is all that a child may do with it: the kernel's set and the break pipe are shared with the parent. It makes a
-/// poller of its own.
+/// poller of its own. Where the back-end is kqueue not even that: a child does not inherit the kqueue, whose number is soon another
+/// descriptor's, which the drop would close. There it forgets its copy ([`core::mem::forget`]).
 #[derive(Debug)]
 pub struct Poller<'s> {
     state: PollerState,
@@ -249,7 +250,8 @@ impl<'s> Poller<'s> {
     /// passed, or for a descriptor that was closed since. Go's `netpoll`.
     ///
     /// A waiter may come out more than once. Signals do not end the wait (use a [`Breaker`]), nor does anything else that leaves nobody to
-    /// run. Deadlines are never early; they are late by up to one unit of the kernel's wait, 1 ms, or 1 ns with `linux_5_11`.
+    /// run. Deadlines are never early; they are late by up to one unit of the kernel's wait: 1 ms on Linux (1 ns with `linux_5_11`), illumos and
+    /// Solaris, two ticks of its clock, of 10 ms each, on NetBSD, and less than 1 ms where kevent(2) counts nanoseconds.
     ///
     /// With a [`Clock::Custom`] it returns after one wait, also if nobody is to be run: that clock may not have moved meanwhile.
     ///
@@ -283,7 +285,7 @@ impl<'s> Poller<'s> {
             Timeout::After(after) => Some((state.clock)() + after),
         };
         let mut block = until != Some(Instant::from_nanos(0));
-        if state.break_is_spent {
+        if arch::BREAK_IS_ONE_SHOT && state.break_is_spent {
             rearm_break(selector, pipe, state)?;
         }
         if state.table.is_closing() {
@@ -309,6 +311,7 @@ impl<'s> Poller<'s> {
             let descs = slots.as_mut_slice();
             let waited = selector.wait(timeout, |event| match find(descs, event.bits, arch::KEPT) {
                 Some(desc) if is_about(&event, desc) => {
+                    arm::disarm_unused(selector, &event, desc);
                     desc.edge(event.readiness, &mut each);
                     arm::rearm(selector, &event, desc, &mut each);
                 }
@@ -327,7 +330,8 @@ impl<'s> Poller<'s> {
                 woken = true;
                 state.stats.wakes += 1;
                 pipe.drain()?;
-                rearm_break(selector, pipe, state)?;
+                // Should it fail, then this wake counts all the same, and the next wait says why.
+                let _ = rearm_break(selector, pipe, state);
             }
             if state.queue.len() > 0 {
                 let now = state.now();
@@ -362,7 +366,8 @@ impl<'s> Poller<'s> {
     /// Until when a foreign loop may sleep on this poller's descriptor before it polls: `None` for ever, a moment in the past when a
     /// waiter is already to be run. May be early, never late.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        if self.state.table.is_closing() {
+        // A break pipe that the kernel does not report wakes nobody: the next poll tries again, or says why not.
+        if self.state.table.is_closing() || arch::BREAK_IS_ONE_SHOT && self.state.break_is_spent {
             return Some(self.state.now());
         }
         Queue::new(&mut self.state.queue, self.parts.nodes.reborrow()).next()

@@ -8,6 +8,8 @@
 //! `NETPOLL_PORT=hostile` makes waits be interrupted now and then, and time-outs take an event with them: a wait whose time is up answers
 //! ETIME also if an event has come at that very moment.
 //!
+//! `NETPOLL_PORT=full` makes the second association fail with EAGAIN, as at the limit of events (process.max-port-events).
+//!
 //! What it cannot do: a number that is closed and then given to a dup of the same file is taken for the old one.
 
 #![allow(dead_code, unsafe_code, reason = "each who includes it needs a part; numbers of descriptors become descriptors here")]
@@ -70,7 +72,8 @@ pub fn create_like(hostile: bool) -> io::Result<OwnedFd> {
     let queued = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let queued = rustix::io::fcntl_dupfd_cloexec(&queued, OUT_OF_THE_WAY).unwrap_or(queued);
     epoll::add(&port, &queued, EventData::new_u64(QUEUED), EventFlags::IN)?;
-    let state = State { hostile, associations: BTreeMap::new(), done: VecDeque::new(), generation: 0, waits: 0, signalled: false };
+    let full = env::var_os("NETPOLL_PORT").is_some_and(|flavour| flavour == "full");
+    let state = State { hostile, full, associations: BTreeMap::new(), done: VecDeque::new(), generation: 0, waits: 0, signalled: false };
     ports().insert(port.as_raw_fd(), Arc::new(Port { queued, state: Mutex::new(state) }));
     Ok(port)
 }
@@ -129,6 +132,7 @@ struct Port {
 
 struct State {
     hostile: bool,
+    full: bool,
     associations: BTreeMap<RawFd, Association>,
     /// Those whose event has happened, in order.
     done: VecDeque<RawFd>,
@@ -185,6 +189,9 @@ impl State {
         let fd = borrow(object).map_err(|_| Errno::BADFD)?;
         self.reap(port, object);
         self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1); // never `QUEUED`
+        if self.full && self.generation == 2 {
+            return Err(Errno::AGAIN);
+        }
         let data = EventData::new_u64(u64::from(self.generation) << 32 | u64::from(object as u32));
         let asked = EventFlags::ONESHOT | EventFlags::from_bits_retain(events.bits().into());
         let mut proxy = self.forget(object).and_then(|old| old.proxy);
