@@ -39,7 +39,8 @@ pub(crate) const KEPT: u64 = udata::KEPT;
 /// As many as Go takes at once.
 const BATCH: usize = 128;
 
-const EDGE: EventFlags = EventFlags::ADD.union(EventFlags::ENABLE).union(EventFlags::CLEAR);
+const LEVEL: EventFlags = EventFlags::ADD.union(EventFlags::ENABLE);
+const EDGE: EventFlags = LEVEL.union(EventFlags::CLEAR);
 const DELETE: EventFlags = EventFlags::DELETE;
 
 /// `EVFILT_READ` or `EVFILT_WRITE` of a descriptor.
@@ -89,8 +90,7 @@ impl Selector {
     }
 
     pub(crate) fn open_break(&self, fd: BorrowedFd<'_>, bits: u64) -> Result<(), Errno> {
-        // What is level-triggered stays queued when it was reported, and keeps the kqueue readable for nothing.
-        self.change(fd, bits, READ, EDGE)
+        self.change(fd, bits, READ, LEVEL)
     }
 
     pub(crate) fn arm(&self, fd: BorrowedFd<'_>, bits: u64, _: Directions) -> Result<Readiness, Errno> {

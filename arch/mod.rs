@@ -13,8 +13,8 @@
 //! * `Selector::disarm(&self, fd)`: the kernel need not report any more of what is armed on demand and does not end by itself.
 //! * `Selector::close(&self, fd, armed) -> Result<(), Errno>`: disarms; an error means that the kernel does not know the descriptor any
 //!   more. Go's `netpollclose`.
-//! * `Selector::open_break(&self, fd, bits) -> Result<(), Errno>`: as `open`, for reading only, and level-triggered where
-//!   the kernel loses edges of pipes (Linux 5.5 to 5.13). Where [`BREAK_IS_ONE_SHOT`] it is called again each time that the pipe has been emptied.
+//! * `Selector::open_break(&self, fd, bits) -> Result<(), Errno>`: as `open`, level-triggered and for reading only. Where
+//!   [`BREAK_IS_ONE_SHOT`] it is called again each time that the pipe has been emptied.
 //! * `Selector::wait(&self, timeout, each) -> Result<usize, Errno>`: waits for events, for ever (`None`), not at all (zero) or up to a
 //!   time, which is rounded up to what the kernel can count and clamped to what it accepts; hands each [`Event`] to `each`; says how many
 //!   there were. `EINTR` is returned. Go's `netpoll`.

@@ -84,7 +84,7 @@ impl BreakPipe {
             loop {
                 match io::read(read, &mut bytes) {
                     Ok(n) if n == bytes.len() => {}
-                    // A short read has emptied a pipe, and a byte that comes now is reported again.
+                    // A short read has emptied a pipe; the registration is level-triggered, so a byte that comes now is reported again.
                     Ok(1..) | Err(Errno::AGAIN) => break,
                     // Both ends are ours: this is no end of file that could ever be.
                     Ok(_) => return Err(Errno::PIPE),
