@@ -75,13 +75,12 @@ impl Selector {
         if interest.contains(Interest::WRITE) && (connecting || armed == Directions::NONE) {
             // A connection is waited for at once; and nothing else shows what the kernel thinks of a descriptor that is only written to.
             match self.change(fd, bits, WRITE, EDGE) {
-                Ok(()) if connecting => armed = armed.union(Directions::WRITING),
-                // Left behind it would cost one event.
-                Ok(()) => drop(self.change(fd, bits, WRITE, DELETE)),
+                Ok(()) if !connecting && self.change(fd, bits, WRITE, DELETE).is_ok() => {}
+                Ok(()) => armed = armed.union(Directions::WRITING),
                 Err(errno) if is_broken_pipe(errno) => {}
                 Err(errno) => {
                     // Nothing may be left registered.
-                    self.close(fd, armed)?;
+                    let _ = self.close(fd, armed);
                     return Err(refused(errno));
                 }
             }
