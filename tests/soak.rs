@@ -52,6 +52,9 @@ struct Load {
 fn a_short_soak() {
     const CAPACITY: usize = 360;
     static STORAGE: ConstStaticCell<ReactorStorage<Task, CAPACITY, CAPACITY>> = ConstStaticCell::new(ReactorStorage::new());
+    if !util::has_throughput("a_short_soak") {
+        return;
+    }
     util::alone(|| {
         soak(
             STORAGE.take(),

@@ -28,6 +28,15 @@ pub fn is_orderly() -> bool {
     !cfg!(netpoll_model) || !["netbsd", "hostile"].contains(&flavour.as_str())
 }
 
+/// Whether a wait hands out all that there is to hand out. If not, says that the test cannot be made.
+pub fn has_throughput(test: &str) -> bool {
+    let starves = KQUEUE && std::env::var("NETPOLL_KQUEUE").is_ok_and(|is| is == "hostile");
+    if starves {
+        skip(test, "three events at a time are too few for so many connections");
+    }
+    !starves
+}
+
 /// Whether FIFOs that are opened by their names can be waited for: not on Darwin, whose readers are not told that the last writer has gone.
 /// If not, says that the test cannot be made.
 pub fn has_fifos(test: &str) -> bool {

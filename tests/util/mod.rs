@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 #[path = "here.rs"]
 mod here;
 #[allow(unused_imports)] // each test program uses a part of it
-pub use here::{EPOLL, EVENT_PORT, KQUEUE, has_fifos, has_priority, is_orderly, skip};
+pub use here::{EPOLL, EVENT_PORT, KQUEUE, has_fifos, has_priority, has_throughput, is_orderly, skip};
 
 /// Longer than anything here takes on the slowest machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);

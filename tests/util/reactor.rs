@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[path = "here.rs"]
 mod here;
 #[allow(unused_imports)] // each test program uses a part of it
-pub use here::{EPOLL, EVENT_PORT, KQUEUE, has_fifos, is_orderly, skip};
+pub use here::{EPOLL, EVENT_PORT, KQUEUE, has_fifos, has_throughput, is_orderly, skip};
 
 thread_local! {
     static NOW: Cell<u64> = const { Cell::new(1_000_000_000) };
