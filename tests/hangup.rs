@@ -157,6 +157,42 @@ fn writer_sees_epipe_after_reader_close() {
     assert_eq!(poller.write(1, token, b"x"), Poll::Ready(Err(Error::Os(Errno::PIPE))));
 }
 
+/// G12: that the reader has gone is no reason to refuse a descriptor, nor to wait in vain: the write says it.
+#[test]
+fn g12_write_end_of_a_broken_pipe() {
+    const BROKEN: Poll<Result<usize, Error>> = Poll::Ready(Err(Error::Os(Errno::PIPE)));
+    let mut storage = PollerStorage::<3>::new();
+    let mut poller = TestPoller::new(&mut storage);
+    // Before it is opened.
+    let (read_end, write_end) = pipe();
+    drop(read_end);
+    let token = poller.open(write_end, WRITE);
+    assert_eq!(poller.write(1, token, b"x"), BROKEN);
+    // Before somebody waits.
+    let (read_end, write_end) = pipe();
+    let token = poller.open(write_end, WRITE);
+    poller.io(Waiter::new(2)).clear_ready(token, Direction::Write).unwrap();
+    drop(read_end);
+    if poller.io(Waiter::new(2)).poll_ready(token, Direction::Write).is_pending() {
+        poller.expect_waiters(&[2]);
+    }
+    assert_eq!(poller.write(2, token, b"x"), BROKEN);
+    // Between the call that finds no room and the wait for it.
+    let (read_end, write_end) = pipe();
+    let token = poller.open(write_end, WRITE);
+    let mut read_end = Some(read_end);
+    let wrote = poller.io(Waiter::new(3)).poll_io(token, Direction::Write, |_| {
+        read_end = None;
+        Err::<usize, _>(Errno::AGAIN)
+    });
+    if wrote.is_pending() {
+        poller.expect_waiters(&[3]);
+    } else {
+        assert_eq!(wrote, BROKEN);
+    }
+    assert_eq!(poller.write(3, token, b"x"), BROKEN);
+}
+
 /// Case 31, G18, G22.
 #[test]
 fn full_pipe_reader_close_err_only_wakes_writer() {
