@@ -425,6 +425,32 @@ fn a5_data_behind_an_urgent_byte() {
     assert_eq!(stream.read(&mut poller.io(Waiter::new(1)), &mut buf), Poll::Pending);
 }
 
+/// A writer has found room, and nobody waits any more: where the kernel was asked for that wait it is left in peace. (epoll tells of each
+/// read of the peer's, for the whole life of the descriptor.)
+#[test]
+fn room_that_nobody_waits_for() {
+    const ROUNDS: u64 = 50;
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = TestPoller::new(&mut storage);
+    let (ours, theirs) = socket_pair();
+    let token = poller.open(ours, WRITE);
+    poller.wait_write(1, token);
+    drain(&theirs);
+    poller.expect_waiters(&[1]);
+    let before = poller.stats().events;
+    for _ in 0..ROUNDS {
+        assert_eq!(poller.write(1, token, &[0; 4096]), Poll::Ready(Ok(4096)));
+        drain(&theirs);
+        poller.turn(Timeout::Now);
+    }
+    let events = poller.stats().events - before;
+    assert!(events <= if util::EPOLL { 2 * ROUNDS } else { 2 } || !util::is_orderly(), "{events} events");
+    // And is asked again.
+    poller.wait_write(1, token);
+    drain(&theirs);
+    poller.expect_waiters(&[1]);
+}
+
 /// A short read of a TCP stream closes its gate where urgent data are told apart, and the next bytes still wake.
 #[test]
 fn short_read_saves_the_call_and_loses_nothing() {
