@@ -236,6 +236,24 @@ fn no_interest_reports_hup_only() {
     assert_eq!(poller.stats().events, 1);
 }
 
+/// A kernel that does not tell urgent data apart: a direction that would wait for ever is not opened.
+#[test]
+fn priority_is_opened_where_it_is_told() {
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = TestPoller::new(&mut storage);
+    let (ours, _theirs) = socket_pair();
+    let told = !util::KQUEUE;
+    let ours = match poller.io(Waiter::new(0)).open(ours, Interest::PRIORITY) {
+        Ok(token) if told => poller.close(token).unwrap(),
+        Err(rejected) if !told && rejected.error == Error::NotPollable => rejected.value,
+        other => panic!("{other:?}"),
+    };
+    let token = poller.open(ours, READ | Interest::PRIORITY);
+    let waits = poller.io(Waiter::new(1)).poll_ready(token, Direction::Priority);
+    assert_eq!(waits, if told { Poll::Pending } else { Poll::Ready(Err(Error::NotPollable)) });
+    poller.wait_read(2, token);
+}
+
 /// Case 13, G9.
 #[test]
 fn eperm_error_keeps_count() {
