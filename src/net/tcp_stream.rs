@@ -109,8 +109,9 @@ impl TcpStream {
             }
         });
         if answer.is_pending() && io.is_broken(self.token) {
-            // It has failed, and whoever asked before was told why.
-            return Poll::Ready(Err(Errno::NOTCONN.into()));
+            // It has failed: since the first look at the error, or whoever asked before was told why.
+            let errno = self.take_error(io)?.unwrap_or(Errno::NOTCONN);
+            return Poll::Ready(Err(errno.into()));
         }
         answer
     }
