@@ -8,8 +8,8 @@
 //!   closed; `bits` come back with each. Readiness that is there already must be reported. What the kernel cannot wait for is
 //!   `NotPollable`. Says which directions it has armed. Failing leaves nothing registered. Go's `netpollopen`.
 //! * `Selector::arm(&self, fd, bits, directions) -> Result<Readiness, Errno>`: arms what is armed on demand, when somebody waits for it:
-//!   these directions are to be armed from now on. Readiness that is there already must be reported by the next wait, or is answered at once. Go's
-//!   `netpollarm`.
+//!   these directions are to be armed from now on. Readiness that is there already must be reported by the next wait, or is answered at
+//!   once. Go's `netpollarm`.
 //! * `Selector::disarm(&self, fd)`: the kernel need not report any more of what is armed on demand and does not end by itself.
 //! * `Selector::close(&self, fd, armed) -> Result<(), Errno>`: disarms; an error means that the kernel does not know the descriptor any
 //!   more. Go's `netpollclose`.
@@ -56,9 +56,8 @@ pub(crate) struct Event {
 }
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(netpoll_backend = "kqueue", netpoll_backend = "event_port"))))]
-mod epoll;
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(netpoll_backend = "kqueue", netpoll_backend = "event_port"))))]
-use epoll as backend;
+#[path = "epoll.rs"]
+mod backend;
 
 #[cfg(any(
     netpoll_backend = "kqueue",
@@ -68,21 +67,12 @@ use epoll as backend;
     target_os = "dragonfly",
     target_vendor = "apple"
 ))]
-mod kqueue;
-#[cfg(any(
-    netpoll_backend = "kqueue",
-    target_os = "freebsd",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "dragonfly",
-    target_vendor = "apple"
-))]
-use kqueue as backend;
+#[path = "kqueue.rs"]
+mod backend;
 
 #[cfg(any(netpoll_backend = "event_port", target_os = "illumos", target_os = "solaris"))]
-mod event_port;
-#[cfg(any(netpoll_backend = "event_port", target_os = "illumos", target_os = "solaris"))]
-use event_port as backend;
+#[path = "event_port.rs"]
+mod backend;
 
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(netpoll_backend = "kqueue", netpoll_backend = "event_port")))))]
 mod pollable;

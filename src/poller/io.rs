@@ -116,8 +116,9 @@ impl<'a> Io<'a> {
     /// All give the descriptor back, unregistered. [`Error::Full`] when the table is. [`Error::NotPollable`] for a regular file, a
     /// directory, `/dev/null` (treat them as always ready; some BSDs, illumos and Solaris take `/dev/null`, and report it as ready).
     /// [`Error::Os`]: `EEXIST` when this very descriptor is open already, which kqueue and event ports cannot say: there it is checked where
-    /// debug assertions are on. `ENOSPC` and `ENOMEM`, on event ports `EAGAIN`, when the kernel's limits are reached, `EINVAL` for [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that
-    /// would wait for itself, and, where debug assertions are on, for a descriptor that is no socket and would block.
+    /// debug assertions are on. `ENOSPC` and `ENOMEM`, on event ports `EAGAIN`, when the kernel's limits are reached, `EINVAL` for
+    /// [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that would wait for itself, and, where debug assertions are on, for
+    /// a descriptor that is no socket and would block.
     pub fn open(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         let blocks = cfg!(debug_assertions) && would_block(&fd, interest);
         self.open_unless(blocks, fd, interest)
