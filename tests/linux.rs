@@ -17,9 +17,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use handlers::{DONE, Log, script};
-use namespace::{in_own_network, ip};
+use namespace::{in_own, in_own_network, ip};
 use netpoll::linux::{ChildExit, EventFd, Inotify, InotifyEvent, Netlink, Pid, ReadFlags, TimerClock, TimerFd, TimerSpec, Uevents};
 use netpoll::linux::{Watch, WatchFlags};
+use netpoll::net::{SocketAddrUnix, UnixStream};
 use netpoll::{AsFd, BorrowedFd, Descriptor, Direction, Errno, Error, Io, OwnedFd, PollerStorage, Reactor, ReactorStorage};
 use netpoll::{Timeout, Unopened, Waiter};
 use rustix::fs::{Mode, OFlags};
@@ -564,4 +565,26 @@ fn not_an_inotify() {
     write(&write_end, b"twenty bytes or more of anything");
     let inotify = Unopened::<Inotify>::from(read_end).open(&mut poller.io(Waiter::new(1))).unwrap();
     assert_eq!(events(&mut poller, &inotify, 4096), Poll::Ready(Err(Error::Os(Errno::BADMSG))));
+}
+
+// ---- Somebody who has no number here
+
+// The credentials of who listens outside of our namespace of processes.
+#[test]
+fn a_peer_of_another_pid_namespace() {
+    const TEST: &str = "a_peer_of_another_pid_namespace";
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(TEST);
+    let _theirs = (!util::is_alone()).then(|| {
+        let _ = fs::remove_file(&path);
+        std::os::unix::net::UnixListener::bind(&path).unwrap()
+    });
+    in_own(&["--pid", "--fork"], TEST, || {
+        let unknown = Err(Error::Os(Errno::SRCH));
+        let mut storage = PollerStorage::<1>::new();
+        let mut poller = TestPoller::new(&mut storage);
+        let stream = UnixStream::connect(&SocketAddrUnix::new(&path).unwrap()).unwrap();
+        assert_eq!(stream.peer_credentials(), unknown);
+        let stream = stream.open(&mut poller.io(Waiter::new(1))).unwrap();
+        assert_eq!(stream.peer_credentials(&mut poller.io(Waiter::new(1))), unknown);
+    });
 }
