@@ -1,0 +1,107 @@
+//! The gates and the reactor beside models of them, through every sequence of events: no promise of the diagram is out of reach, no
+//! wake-up is lost, nobody is run without a reason.
+//!
+//! `model/diagram.rs` is the documentation of the gates in executable form. The real table walks along it on a kernel of its own
+//! (`model/kernel.rs`), through all states that there are.
+
+#![cfg(target_os = "linux")]
+
+#[path = "model/diagram.rs"]
+mod diagram;
+#[path = "model/explore.rs"]
+mod explore;
+#[path = "model/gates.rs"]
+mod gates;
+#[path = "model/kernel.rs"]
+mod kernel;
+
+use diagram::Taken;
+use explore::explore;
+use gates::{Event, Scope};
+use kernel::{Amount, Far};
+use netpoll::Interest;
+
+const BOTH: Interest = Interest::READ.union(Interest::WRITE);
+const ALL: usize = usize::MAX;
+
+/// One descriptor that is read from and written to by one waiter.
+const PLAIN: Scope = Scope {
+    places: 1,
+    interests: &[BOTH],
+    far: &[],
+    amounts: &[Amount::All],
+    waiters: 1,
+    deadlines: false,
+    closes: false,
+    budget: false,
+    is_stream: false,
+};
+
+fn walk(name: &str, scope: &Scope) -> Taken {
+    explore(name, ALL, |events: &[Event]| gates::replay(scope, events))
+}
+
+const ANY_AMOUNT: &[Amount] = &[Amount::Part, Amount::All];
+
+/// Every way in which a far end can make itself felt.
+const EDGES: Scope =
+    Scope { far: &[Far::Writes, Far::Reads, Far::HalfCloses, Far::HangsUp, Far::Breaks, Far::Stirs], amounts: ANY_AMOUNT, ..PLAIN };
+
+/// Both deadlines, in all their orders with edges.
+const DEADLINES: Scope = Scope { far: &[Far::Writes], deadlines: true, ..PLAIN };
+
+/// A TCP stream, where a short read may close the gate; urgent data, at which a read stops short.
+const STREAMS: Scope = Scope {
+    far: &[Far::Writes, Far::WritesUrgently, Far::HalfCloses, Far::HangsUp],
+    interests: &[Interest::READ.union(Interest::PRIORITY)],
+    is_stream: true,
+    ..PLAIN
+};
+
+/// A socket that is not yet connected.
+const CONNECTING: Scope = Scope {
+    far: &[Far::Connects, Far::Writes, Far::Reads, Far::HangsUp, Far::Breaks],
+    interests: &[BOTH.union(Interest::CONNECTING)],
+    ..PLAIN
+};
+
+/// Directions that were not opened, with their deadlines.
+const ONE_WAY: Scope = Scope {
+    far: &[Far::Writes, Far::Reads],
+    interests: &[Interest::READ, Interest::WRITE, Interest::PRIORITY],
+    deadlines: true,
+    closes: true,
+    ..PLAIN
+};
+
+/// One call for each run.
+const BUDGET: Scope = Scope { far: &[Far::Writes, Far::Reads], amounts: ANY_AMOUNT, budget: true, ..PLAIN };
+
+/// Two descriptors: closed and opened again, used when they are stale.
+const TABLE: Scope = Scope { places: 2, interests: &[Interest::READ], far: &[Far::Writes], closes: true, ..PLAIN };
+
+/// Each scope is walked through to its last state, and all arrows together are the diagram.
+#[test]
+fn gates_walk_along_the_diagram_and_every_arrow_is_taken() {
+    let mut taken = Taken::default();
+    taken.add(walk("edges", &EDGES));
+    taken.add(walk("deadlines", &DEADLINES));
+    taken.add(walk("streams", &STREAMS));
+    taken.add(walk("connecting", &CONNECTING));
+    taken.add(walk("one way", &ONE_WAY));
+    taken.add(walk("budget", &BUDGET));
+    taken.add(walk("table", &TABLE));
+    assert_eq!(taken.missing(), [], "promised by the diagram, and out of reach");
+}
+
+/// More of everything at once; a minute in a release build.
+#[test]
+#[ignore = "long; all that the short form knows is in it"]
+fn gates_walk_along_the_diagram_in_wider_scopes() {
+    walk("edges", &Scope { waiters: 2, closes: true, ..EDGES });
+    walk("deadlines", &Scope { far: EDGES.far, closes: true, ..DEADLINES });
+    walk("streams", &Scope { interests: &[BOTH.union(Interest::PRIORITY)], amounts: ANY_AMOUNT, deadlines: true, ..STREAMS });
+    walk("connecting", &Scope { deadlines: true, closes: true, ..CONNECTING });
+    walk("budget", &Scope { deadlines: true, waiters: 2, ..BUDGET });
+    walk("table", &Scope { waiters: 2, ..TABLE });
+}
