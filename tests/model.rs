@@ -14,6 +14,12 @@ mod explore;
 mod gates;
 #[path = "model/kernel.rs"]
 mod kernel;
+#[path = "model/play.rs"]
+mod play;
+#[path = "model/script.rs"]
+mod script;
+#[path = "model/stage.rs"]
+mod stage;
 
 use diagram::Taken;
 use explore::explore;
@@ -50,13 +56,12 @@ const EDGES: Scope =
 /// Both deadlines, in all their orders with edges.
 const DEADLINES: Scope = Scope { far: &[Far::Writes], deadlines: true, ..PLAIN };
 
+const URGENT: &[Interest] = &[Interest::READ.union(Interest::PRIORITY)];
+const ALL_GATES: &[Interest] = &[BOTH.union(Interest::PRIORITY)];
+
 /// A TCP stream, where a short read may close the gate; urgent data, at which a read stops short.
-const STREAMS: Scope = Scope {
-    far: &[Far::Writes, Far::WritesUrgently, Far::HalfCloses, Far::HangsUp],
-    interests: &[Interest::READ.union(Interest::PRIORITY)],
-    is_stream: true,
-    ..PLAIN
-};
+const STREAMS: Scope =
+    Scope { far: &[Far::Writes, Far::WritesUrgently, Far::HalfCloses, Far::HangsUp], interests: URGENT, is_stream: true, ..PLAIN };
 
 /// A socket that is not yet connected.
 const CONNECTING: Scope = Scope {
@@ -100,8 +105,26 @@ fn gates_walk_along_the_diagram_and_every_arrow_is_taken() {
 fn gates_walk_along_the_diagram_in_wider_scopes() {
     walk("edges", &Scope { waiters: 2, closes: true, ..EDGES });
     walk("deadlines", &Scope { far: EDGES.far, closes: true, ..DEADLINES });
-    walk("streams", &Scope { interests: &[BOTH.union(Interest::PRIORITY)], amounts: ANY_AMOUNT, deadlines: true, ..STREAMS });
+    walk("streams", &Scope { interests: ALL_GATES, amounts: ANY_AMOUNT, deadlines: true, ..STREAMS });
     walk("connecting", &Scope { deadlines: true, closes: true, ..CONNECTING });
     walk("budget", &Scope { deadlines: true, waiters: 2, ..BUDGET });
     walk("table", &Scope { waiters: 2, ..TABLE });
+}
+
+/// Every sequence of so many events.
+fn play(depth: usize) {
+    let depth = std::env::var("NETPOLL_MODEL_DEPTH").map_or(depth, |depth| depth.parse().expect("a number"));
+    explore("reactor", depth, stage::replay);
+}
+
+#[test]
+fn reactor_plays_as_the_model_does() {
+    play(3);
+}
+
+/// A minute in a release build. `NETPOLL_MODEL_DEPTH` says how long the sequences of both forms are.
+#[test]
+#[ignore = "long; the same with longer sequences"]
+fn reactor_plays_as_the_model_does_in_longer_plays() {
+    play(5);
 }
