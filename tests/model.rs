@@ -44,7 +44,7 @@ const PLAIN: Scope = Scope {
 };
 
 fn walk(name: &str, scope: &Scope) -> Taken {
-    explore(name, ALL, |events: &[Event]| gates::replay(scope, events))
+    explore(name, ALL, |events: &[Event], _| gates::replay(scope, events))
 }
 
 const ANY_AMOUNT: &[Amount] = &[Amount::Part, Amount::All];
@@ -119,7 +119,7 @@ fn play(depth: usize) {
 
 #[test]
 fn reactor_plays_as_the_model_does() {
-    play(3);
+    play(4);
 }
 
 /// A minute in a release build. `NETPOLL_MODEL_DEPTH` says how long the sequences of both forms are.

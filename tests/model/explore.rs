@@ -18,21 +18,15 @@ pub struct Reached<E> {
     pub taken: Taken,
 }
 
-/// Begins anew, lets a sequence happen, and says what was wrong at any point of it.
-pub trait Replay<E> {
-    fn replay(&self, events: &[E]) -> Result<Reached<E>, String>;
-}
+/// Begins anew, lets a sequence happen, and says what was wrong; and how many events may follow.
+pub trait Replay<E>: Fn(&[E], usize) -> Result<Reached<E>, String> {}
 
-impl<E, F: Fn(&[E]) -> Result<Reached<E>, String>> Replay<E> for F {
-    fn replay(&self, events: &[E]) -> Result<Reached<E>, String> {
-        self(events)
-    }
-}
+impl<E, F: Fn(&[E], usize) -> Result<Reached<E>, String>> Replay<E> for F {}
 
 /// All sequences of up to `depth` events. Fails with the shortest one that goes wrong.
 pub fn explore<E: Copy + Debug>(name: &str, depth: usize, system: impl Replay<E>) -> Taken {
     let began = Instant::now();
-    let start = attempt(&system, &[]);
+    let start = attempt(&system, &[], depth);
     let (mut seen, mut taken) = (HashSet::from([start.key]), start.taken);
     let mut frontier = vec![(Vec::new(), start.next)];
     let (mut sequences, mut length) = (0_u64, 0);
@@ -42,10 +36,10 @@ pub fn explore<E: Copy + Debug>(name: &str, depth: usize, system: impl Replay<E>
             for &event in next {
                 let mut events = Vec::clone(events);
                 events.push(event);
-                let reached = attempt(&system, &events);
+                let reached = attempt(&system, &events, depth - length - 1);
                 sequences += 1;
                 taken.add(reached.taken);
-                if seen.insert(reached.key) {
+                if seen.insert(reached.key) && !reached.next.is_empty() {
                     beyond.push((events, reached.next));
                 }
             }
@@ -58,8 +52,8 @@ pub fn explore<E: Copy + Debug>(name: &str, depth: usize, system: impl Replay<E>
     taken
 }
 
-fn attempt<E: Copy + Debug>(system: &impl Replay<E>, events: &[E]) -> Reached<E> {
-    let failure = match catch_unwind(AssertUnwindSafe(|| system.replay(events))) {
+fn attempt<E: Copy + Debug>(system: &impl Replay<E>, events: &[E], left: usize) -> Reached<E> {
+    let failure = match catch_unwind(AssertUnwindSafe(|| system(events, left))) {
         Ok(Ok(reached)) => return reached,
         Ok(Err(failure)) => failure,
         Err(_) => "a panic, see above".to_owned(),

@@ -192,8 +192,7 @@ impl Play {
         if !self.actors[who].lives {
             return Err(Error::Closed);
         }
-        let does = self.actors[who].does;
-        self.actors[who] = Actor { lives: false, does, ..Play::new().actors[who].clone() };
+        self.actors[who] = Actor { lives: false, ..Play::new().actors[who].clone() };
         self.round[who] = false;
         for of in [0, 1] {
             if self.streams[of].open && self.streams[of].owner == who {
@@ -222,9 +221,10 @@ impl Play {
             if !std::mem::take(&mut self.round[run.who]) {
                 return Err(format!("run without a reason: {run:?}"));
             }
+            let does = self.actors[run.who].does;
             let expected = self.run(run.who);
             if *run != expected {
-                return Err(format!("handler {}, which does {:?}: {run:?}; expected: {expected:?}", run.who, self.actors[run.who].does));
+                return Err(format!("handler {}, which does {does:?}: {run:?}; expected: {expected:?}", run.who));
             }
         }
         match self.round.iter().position(|&still| still) {
@@ -290,6 +290,9 @@ impl Play {
             let _ = self.end(who);
         } else if !has_waited && self.nothing_runs(who) {
             self.parked += 1;
+        }
+        if answer.is_some() {
+            self.actors[who].does = Does::Nothing;
         }
         Ran { who, bytes, answer }
     }

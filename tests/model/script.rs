@@ -2,7 +2,7 @@
 
 use netpoll::Error;
 
-/// What a handler does whenever it is run, until it is told something else. It then says `Pending`, but for `End`.
+/// What a handler does when it is run; again, as long as the answer is `Pending`, else nothing more. It then says `Pending`, but for `End`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Does {
     Nothing,
