@@ -23,7 +23,7 @@ mod stage;
 
 use diagram::Taken;
 use explore::explore;
-use gates::{Event, Scope};
+use gates::{Event, Scope, When};
 use kernel::{Amount, Far};
 use netpoll::Interest;
 
@@ -37,7 +37,7 @@ const PLAIN: Scope = Scope {
     far: &[],
     amounts: &[Amount::All],
     waiters: 1,
-    deadlines: false,
+    deadlines: &[],
     closes: false,
     budget: false,
     is_stream: false,
@@ -48,13 +48,14 @@ fn walk(name: &str, scope: &Scope) -> Taken {
 }
 
 const ANY_AMOUNT: &[Amount] = &[Amount::Part, Amount::All];
+const SOME_DEADLINES: &[When] = &[When::Never, When::Passed, When::Ahead];
 
 /// Every way in which a far end can make itself felt.
 const EDGES: Scope =
     Scope { far: &[Far::Writes, Far::Reads, Far::HalfCloses, Far::HangsUp, Far::Breaks, Far::Stirs], amounts: ANY_AMOUNT, ..PLAIN };
 
 /// Both deadlines, in all their orders with edges.
-const DEADLINES: Scope = Scope { far: &[Far::Writes], deadlines: true, ..PLAIN };
+const DEADLINES: Scope = Scope { far: &[Far::Writes], deadlines: &[When::Never, When::Passed, When::Ahead, When::FarAhead], ..PLAIN };
 
 const URGENT: &[Interest] = &[Interest::READ.union(Interest::PRIORITY)];
 const ALL_GATES: &[Interest] = &[BOTH.union(Interest::PRIORITY)];
@@ -74,8 +75,7 @@ const CONNECTING: Scope = Scope {
 const ONE_WAY: Scope = Scope {
     far: &[Far::Writes, Far::Reads],
     interests: &[Interest::READ, Interest::WRITE, Interest::PRIORITY],
-    deadlines: true,
-    closes: true,
+    deadlines: SOME_DEADLINES,
     ..PLAIN
 };
 
@@ -104,10 +104,11 @@ fn gates_walk_along_the_diagram_and_every_arrow_is_taken() {
 #[ignore = "long; all that the short form knows is in it"]
 fn gates_walk_along_the_diagram_in_wider_scopes() {
     walk("edges", &Scope { waiters: 2, closes: true, ..EDGES });
-    walk("deadlines", &Scope { far: EDGES.far, closes: true, ..DEADLINES });
-    walk("streams", &Scope { interests: ALL_GATES, amounts: ANY_AMOUNT, deadlines: true, ..STREAMS });
-    walk("connecting", &Scope { deadlines: true, closes: true, ..CONNECTING });
-    walk("budget", &Scope { deadlines: true, waiters: 2, ..BUDGET });
+    walk("deadlines", &Scope { far: &[Far::Writes, Far::Reads], closes: true, ..DEADLINES });
+    walk("streams", &Scope { interests: ALL_GATES, amounts: ANY_AMOUNT, deadlines: SOME_DEADLINES, ..STREAMS });
+    walk("connecting", &Scope { deadlines: SOME_DEADLINES, closes: true, ..CONNECTING });
+    walk("one way", &Scope { far: EDGES.far, closes: true, ..ONE_WAY });
+    walk("budget", &Scope { deadlines: SOME_DEADLINES, ..BUDGET });
     walk("table", &Scope { waiters: 2, ..TABLE });
 }
 

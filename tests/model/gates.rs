@@ -23,7 +23,8 @@ pub struct Scope {
     pub far: &'static [Far],
     pub amounts: &'static [Amount],
     pub waiters: u32,
-    pub deadlines: bool,
+    /// What deadlines are set to.
+    pub deadlines: &'static [When],
     pub closes: bool,
     /// One call per run and direction.
     pub budget: bool,
@@ -36,6 +37,7 @@ pub enum When {
     Never,
     Passed,
     Ahead,
+    FarAhead,
 }
 
 /// Descriptors by their place in the table.
@@ -294,6 +296,7 @@ impl World<'_> {
             When::Never => (None, Deadline::Never),
             When::Passed => (Some(now), Deadline::Passed),
             When::Ahead => (Some(now + 1), Deadline::At(now + 1)),
+            When::FarAhead => (Some(now + 2), Deadline::At(now + 2)),
         };
         let (expected, mut table, _) = self.at(place);
         expected.deadlines[half(direction)] = deadline;
@@ -504,8 +507,8 @@ impl World<'_> {
             if expected.gates[direction as usize] != Is::Unopened && !expected.kernel.has(direction) {
                 next.push(Event::ClearReady { place, direction });
             }
-            if self.scope.deadlines && direction != Direction::Priority {
-                next.extend([When::Never, When::Passed, When::Ahead].map(|when| Event::SetDeadline { place, direction, when }));
+            if direction != Direction::Priority {
+                next.extend(self.scope.deadlines.iter().map(|&when| Event::SetDeadline { place, direction, when }));
             }
         }
         next.extend(self.scope.far.iter().filter(|&&does| expected.kernel.can(does)).map(|&does| Event::FarEnd { place, does }));

@@ -238,8 +238,8 @@ impl Play {
         for stream in self.streams.iter_mut().filter(|stream| stream.open) {
             let readable = !stream.inbox.is_empty() || !stream.far_is_open;
             let writable = stream.room || !stream.far_is_open;
-            let in_time = !stream.deadline.advance(self.now);
-            if stream.reader_waits && (readable || !in_time) {
+            stream.deadline.advance(self.now);
+            if stream.reader_waits && (readable || stream.deadline == Moment::Passed) {
                 stream.reader_waits = false;
                 self.actors[stream.owner].queued = true;
             }
@@ -273,6 +273,7 @@ impl Play {
             Does::Give(of) => answer = Some(self.give(who, of)),
             Does::Unwait(of) => answer = Some(self.with(who, of, |play| play.streams[of].reader_waits = false)),
             Does::SetDeadline(of) => answer = Some(self.with(who, of, |play| play.streams[of].deadline = Moment::At(play.now + 1))),
+            Does::SetPastDeadline(of) => answer = Some(self.with(who, of, |play| play.streams[of].deadline = Moment::Passed)),
             Does::ClearDeadline(of) => answer = Some(self.with(who, of, |play| play.streams[of].deadline = Moment::Never)),
             Does::SetTimer => self.actors[who].timer = Moment::At(self.now + 1),
             Does::AskTimer if self.actors[who].timer == Moment::Passed => self.actors[who].timer = Moment::Never,

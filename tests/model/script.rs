@@ -16,6 +16,8 @@ pub enum Does {
     Unwait(usize),
     /// Of reading, one tick ahead.
     SetDeadline(usize),
+    /// A moment ago.
+    SetPastDeadline(usize),
     ClearDeadline(usize),
     SetTimer,
     AskTimer,
@@ -114,6 +116,7 @@ pub fn all() -> Vec<Event> {
             Does::WriteAll(one),
             Does::Close(other),
             Does::SetDeadline(one),
+            Does::SetPastDeadline(one),
             Does::ClearDeadline(one),
             Does::SetTimer,
             Does::AskTimer,

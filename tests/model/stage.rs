@@ -94,6 +94,10 @@ fn act(cx: &mut Context<'_, Actor>, who: usize, does: Does, bytes: &mut Bytes) -
         Does::Give(of) => Some(cx.give(tokens[of], other)),
         Does::Unwait(of) => Some(cx.unwait(tokens[of], Direction::Read)),
         Does::SetDeadline(of) => Some(cx.set_deadline(tokens[of], Direction::Read, Some(ahead))),
+        Does::SetPastDeadline(of) => {
+            let past = cx.now();
+            Some(cx.set_deadline(tokens[of], Direction::Read, Some(past)))
+        }
         Does::ClearDeadline(of) => Some(cx.set_deadline(tokens[of], Direction::Read, None)),
         Does::SetTimer => {
             cx.set_timer(Some(ahead));
