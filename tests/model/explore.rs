@@ -23,12 +23,12 @@ pub trait Replay<E>: Fn(&[E], usize) -> Result<Reached<E>, String> {}
 
 impl<E, F: Fn(&[E], usize) -> Result<Reached<E>, String>> Replay<E> for F {}
 
-/// All sequences of up to `depth` events. Fails with the shortest one that goes wrong.
-pub fn explore<E: Copy + Debug>(name: &str, depth: usize, system: impl Replay<E>) -> Taken {
+/// All sequences of up to `depth` events that follow those at the `start`. Fails with the shortest one that goes wrong.
+pub fn explore<E: Copy + Debug>(name: &str, start: &[E], depth: usize, system: impl Replay<E>) -> Taken {
     let began = Instant::now();
-    let start = attempt(&system, &[], depth);
-    let (mut seen, mut taken) = (HashSet::from([start.key]), start.taken);
-    let mut frontier = vec![(Vec::new(), start.next)];
+    let first = attempt(&system, start, depth);
+    let (mut seen, mut taken) = (HashSet::from([first.key]), first.taken);
+    let mut frontier = vec![(start.to_vec(), first.next)];
     let (mut sequences, mut length) = (0_u64, 0);
     while length < depth && !frontier.is_empty() {
         let mut beyond = Vec::new();
