@@ -112,12 +112,18 @@ fn gates_walk_along_the_diagram_in_wider_scopes() {
     walk("table", &Scope { waiters: 2, ..TABLE });
 }
 
-/// Every sequence of so many events, and of one less after both handlers have begun to wait for something to read.
+/// Every sequence of so many events; of one less after both handlers have begun to wait for something to read; of two less after both
+/// have ended and left their places, with a timer, a notification, a wake that was seen and a wait in them, to others.
 fn play(depth: usize) {
-    use script::{Does::ReadAll, Event::Order, Event::Turn};
+    use script::Does::{AskNotified, AskWake, ReadAll, SetTimer};
+    use script::Event::{End, Notify, Order, Spawn, Tell, Turn, Wake};
     let depth = std::env::var("NETPOLL_MODEL_DEPTH").map_or(depth, |depth| depth.parse().expect("a number"));
+    let waiting = [Order(0, ReadAll(0)), Order(1, ReadAll(1)), Turn];
+    let mut replaced = vec![Order(1, AskWake), Wake, Turn, Order(0, SetTimer), Order(1, AskWake), Turn];
+    replaced.extend([Notify(0), End(0), End(1), Spawn(0), Spawn(1), Tell(0, AskNotified), Turn]);
     explore("reactor", &[], depth, stage::replay);
-    explore("reactor, waiting", &[Order(0, ReadAll(0)), Order(1, ReadAll(1)), Turn], depth.saturating_sub(1), stage::replay);
+    explore("reactor, both wait", &waiting, depth.saturating_sub(1), stage::replay);
+    explore("reactor, both replaced", &replaced, depth.saturating_sub(2), stage::replay);
 }
 
 #[test]
