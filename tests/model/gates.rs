@@ -75,7 +75,7 @@ pub enum Event {
         place: usize,
         does: Far,
     },
-    HandOverEvent {
+    HandOver {
         place: usize,
     },
     TimePasses,
@@ -180,7 +180,7 @@ impl World<'_> {
                 self.at(place).0.kernel.happen(does);
                 Ok(())
             }
-            Event::HandOverEvent { place } => self.hand_over(place),
+            Event::HandOver { place } => self.hand_over(place),
             Event::TimePasses => {
                 self.now += 1;
                 Ok(())
@@ -513,7 +513,7 @@ impl World<'_> {
         }
         next.extend(self.scope.far.iter().filter(|&&does| expected.kernel.can(does)).map(|&does| Event::FarEnd { place, does }));
         if expected.kernel.on_its_way {
-            next.push(Event::HandOverEvent { place });
+            next.push(Event::HandOver { place });
         }
         if expected.look.is_some_and(|look| look <= self.now) {
             next.push(Event::LookAtDeadlines { place });

@@ -16,7 +16,7 @@ use super::play::{BUDGET, Play};
 use super::script::{self, Bytes, Does, Event, Ran};
 
 /// More than a socket takes.
-const FLOOD: [u8; 1 << 16] = [0; 1 << 16];
+static FLOOD: [u8; 1 << 16] = [0; 1 << 16];
 
 /// What only counts, or is another number each time.
 const FORGOTTEN: &[&str] = &[
