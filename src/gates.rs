@@ -1,7 +1,8 @@
 //! The three gates of a descriptor, and who waits at them: every change of a gate's state is in this file.
 //!
-//! The states are drawn on the [crate page](crate#a-gate). They are kept as one set of directions per state, so that an event word, which
-//! is a set of directions too, goes through all gates at once.
+//! The states are drawn on the [crate page](crate#a-gate); `tests/model.rs` walks through every sequence of events beside that drawing, as a
+//! table of arrows. They are kept as one set of directions per state, so that an event word, which is a set of directions too, goes through
+//! all gates at once.
 
 use core::fmt;
 
