@@ -91,7 +91,7 @@ struct Attempts {
 impl Dial {
     /// Dials one address.
     pub fn to(addr: SocketAddr) -> Dial {
-        Dial::over(core::iter::once(addr).collect())
+        Dial::over(Vec::from_array([addr]))
     }
 }
 
@@ -259,7 +259,7 @@ fn partial_deadline(now: Instant, deadline: Instant, addrs: usize) -> Option<Ins
     if left.is_zero() {
         return None;
     }
-    let share = left / u32::try_from(addrs).unwrap_or(u32::MAX).max(1);
+    let share = left.checked_div(u32::try_from(addrs).unwrap_or(u32::MAX)).unwrap_or(left);
     Some(now + share.max(SANE_MINIMUM).min(left))
 }
 

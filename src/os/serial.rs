@@ -312,7 +312,7 @@ impl SerialSettings {
             return Duration::MAX;
         }
         let bits = (bytes as u64).saturating_mul(self.bits_per_character());
-        Duration::new(bits / baud, (bits % baud * 1_000_000_000 / baud) as u32)
+        Duration::from_secs(bits / baud).saturating_add(Duration::from_nanos(bits % baud * 1_000_000_000 / baud))
     }
 
     const fn bits_per_character(&self) -> u64 {
