@@ -95,7 +95,8 @@ impl Gates {
         if self.ready.intersects(gate) {
             Gate::Ready
         } else if self.waiting.intersects(gate) {
-            Gate::Waiting(self.waiters[direction as usize])
+            let mut waiters = self.waiters;
+            Gate::Waiting(*direction.of(&mut waiters))
         } else if self.opened.intersects(gate) {
             Gate::Idle
         } else {
@@ -151,7 +152,7 @@ impl Gates {
     pub(crate) fn wait(&mut self, direction: Direction, waiter: Waiter) {
         self.clear(direction);
         self.waiting.0 |= Directions::of(direction).0;
-        self.waiters[direction as usize] = waiter;
+        *direction.of(&mut self.waiters) = waiter;
     }
 
     /// Forgets the readiness.
@@ -193,7 +194,7 @@ impl Gates {
         self.ready = Directions::NONE;
         self.opened = Directions::NONE;
         for direction in [Direction::Read, Direction::Write, Direction::Priority] {
-            if !keep(self.waiters[direction as usize]) {
+            if !keep(*direction.of(&mut self.waiters)) {
                 self.interrupt(Directions::of(direction));
             }
         }

@@ -14,6 +14,15 @@ pub enum Direction {
     Priority = 1,
 }
 
+impl Direction {
+    /// Which of three is this direction's.
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "there is no fourth direction; a match makes larger programs")]
+    pub(crate) fn of<T>(self, three: &mut [T; 3]) -> &mut T {
+        &mut three[self as usize]
+    }
+}
+
 /// A set of directions, in the order of epoll's low bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Directions(pub(crate) u8);

@@ -132,6 +132,15 @@
 //! | devices, links | `socket`, `setsockopt`, `bind`; `recvfrom`, `sendto` |
 //!
 //! `open` is `openat` where there is no `open`: on aarch64 and riscv64. Deadlines, timers, notifications and waits make none.
+//!
+//! # Panics
+//!
+//! On Linux the crate's own code has none: in what the compiler makes of all public functions, in release builds for speed and for size,
+//! no panic is left, and CI looks for one (`.ci/no-panic`). There are no debug assertions either; in debug builds a number that overflowed
+//! would panic, and all are bounded by a length or have 64 bits. Not the crate's are panics of the program's own handlers, of what `core`
+//! does to format, and, under `alloc`, of an allocation when storage is made. What is left in rustix takes a kernel that breaks its word,
+//! or a seccomp filter against the clock: `clock_gettime` where there is no vDSO, or `read` of `/proc/self/auxv`. The file
+//! `tests/no_panic/allowed` names every line.
 
 #![no_std]
 // No back-end needs any on Linux; the others have one block for each system call that does.
@@ -141,6 +150,20 @@
 )]
 #![deny(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
+// Not in tests, nor in the models of kernels, which are tests.
+#![cfg_attr(
+    not(any(test, netpoll_model)),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;

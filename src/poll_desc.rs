@@ -131,10 +131,10 @@ impl<F> PollDesc<F> {
             if self.run != turn.run {
                 self.run = turn.run;
                 self.spent = [0; 3];
-                self.spent[direction as usize] = 1;
+                *direction.of(&mut self.spent) = 1;
                 return Step::Call;
             }
-            let spent = &mut self.spent[direction as usize];
+            let spent = direction.of(&mut self.spent);
             if *spent >= turn.budget.get() {
                 return Step::Yield;
             }

@@ -91,7 +91,7 @@ struct Attempts {
 impl Dial {
     /// Dials one address.
     pub fn to(addr: SocketAddr) -> Dial {
-        Dial::over(core::iter::once(addr).collect())
+        Dial::over(Vec::from_array([addr]))
     }
 }
 
@@ -255,12 +255,12 @@ impl Attempts {
 
 /// Until when the first of `addrs` that are left is tried; `None` when the time is up. Go's `partialDeadline`.
 fn partial_deadline(now: Instant, deadline: Instant, addrs: usize) -> Option<Instant> {
-    let left = deadline.saturating_duration_since(now);
-    if left.is_zero() {
+    let left = deadline.as_nanos().saturating_sub(now.as_nanos());
+    if left == 0 {
         return None;
     }
-    let share = left / u32::try_from(addrs).unwrap_or(u32::MAX).max(1);
-    Some(now + share.max(SANE_MINIMUM).min(left))
+    let share = Duration::from_nanos(left.checked_div(addrs as u64).unwrap_or(left));
+    Some(now + share.max(SANE_MINIMUM).min(Duration::from_nanos(left)))
 }
 
 #[cfg(test)]

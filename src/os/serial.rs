@@ -312,7 +312,8 @@ impl SerialSettings {
             return Duration::MAX;
         }
         let bits = (bytes as u64).saturating_mul(self.bits_per_character());
-        Duration::new(bits / baud, (bits % baud * 1_000_000_000 / baud) as u32)
+        // Less than a second as it is, but so the compiler sees it, and leaves out the panic.
+        Duration::new(bits / baud, (bits % baud * 1_000_000_000 / baud % 1_000_000_000) as u32)
     }
 
     const fn bits_per_character(&self) -> u64 {

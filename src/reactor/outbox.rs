@@ -100,9 +100,7 @@ impl<T, const N: usize, const WAITING: usize> Outbox<T, N, WAITING> {
         let place = outbox.waiting.iter().position(|waiting| waiting.id == id);
         let ahead = place.unwrap_or(outbox.waiting.len());
         if ahead < room {
-            if let Some(place) = place {
-                outbox.waiting.remove(place);
-            }
+            outbox.waiting.retain(|waiting| waiting.id != id);
             return Poll::Ready(Ok(()));
         }
         match place.and_then(|place| outbox.waiting.get_mut(place)) {
@@ -170,7 +168,7 @@ impl<T, const N: usize, const WAITING: usize> Outbox<T, N, WAITING> {
             if is_called || cx.notify(id).is_ok() {
                 place += 1;
             } else {
-                at(cx.shared()).waiting.remove(place);
+                at(cx.shared()).waiting.retain(|waiting| waiting.id != id);
             }
         }
     }
