@@ -124,9 +124,8 @@ fuzz_target!(|input: Input| {
             for (key, value) in variables {
                 message.extend([key, b"=", value, b"\0"].concat());
             }
-            let is_plain = !action.is_empty() && !action.contains(&0) && !path.contains(&0);
-            let is_one = device(&message);
-            assert!(is_one || !is_plain || action[0] == b'@');
+            let is_plain = !action.is_empty() && !action.contains(&0) && !action.contains(&b'@');
+            assert!(device(&message) || !is_plain);
         }
     }
 });
