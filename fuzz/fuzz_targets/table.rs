@@ -184,6 +184,8 @@ struct Plain {
     /// Of reading and priority; of writing.
     deadlines: [PlainDeadline; 2],
     run: Option<u16>,
+    /// Sleeps for want of room until the read deadline passes. It has no owner here who would be run.
+    held: bool,
     troubled: bool,
     broken: bool,
 }
@@ -260,7 +262,7 @@ impl Plain {
     /// When it has to be looked at.
     fn set_deadline(&mut self, way: Way, at: Option<Instant>, now: Instant) -> Option<Instant> {
         let (deadline, look) = match at {
-            Some(at) if at <= now => (PlainDeadline::Passed, self.is_waited_for().then_some(now)),
+            Some(at) if at <= now => (PlainDeadline::Passed, (self.is_waited_for() || self.held).then_some(now)),
             None | Some(Instant::FAR_FUTURE) => (PlainDeadline::None, None),
             Some(at) => (PlainDeadline::Ahead(at), Some(at)),
         };
@@ -277,7 +279,10 @@ impl Plain {
                 *deadline = PlainDeadline::Passed;
             }
             match *deadline {
-                PlainDeadline::Passed => woken.extend(self.gates[way as usize].waiter.take()),
+                PlainDeadline::Passed => {
+                    self.held &= way == Way::Write;
+                    woken.extend(self.gates[way as usize].waiter.take());
+                }
                 PlainDeadline::Ahead(at) => again.push(at),
                 PlainDeadline::None => {}
             }
@@ -465,12 +470,7 @@ fn step(table: &mut Table<'_, Fd>, model: &mut Model, open: &Rc<Cell<usize>>, op
             let expected = desc.map(|desc| desc.expire(now.instant())).unwrap_or_default();
             assert_eq!((sorted(woken), again), (sorted(expected.0), expected.1));
         }
-        // Only a handler can hold, and none owns these descriptors: it changes nothing.
-        Op::Hold(name) => {
-            if let Some(Ok(desc)) = Token::from_u64(model.bits(name)).map(|token| table.get_mut(token)) {
-                desc.hold();
-            }
-        }
+        Op::Hold(name) => both(table, model, name, |plain| plain.held = true, |real| real.hold()),
         Op::TakeClosing => {
             table.take_closing(|waiter| woken.push(number(waiter)));
             let mut expected = Vec::new();
