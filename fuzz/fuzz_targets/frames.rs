@@ -214,7 +214,19 @@ impl<'a> Plain<'a> {
     }
 }
 
+/// What the framing itself says of the start of some bytes.
+fn check_scan(kind: Kind, bytes: &[u8]) {
+    let expected = match kind.plain(bytes) {
+        Ok(Some((whole, body))) => Scan::Frame { whole, body },
+        Ok(None) => Scan::More,
+        Err(_) => Scan::Malformed,
+    };
+    assert_eq!(kind.framing().scan(bytes, 0), expected);
+}
+
 fn read(kinds: [Kind; 2], limit: usize, ops: &[Op], bytes: &[u8]) {
+    check_scan(kinds[0], bytes);
+    check_scan(kinds[1], bytes);
     let mut buffer = FrameBuffer::new(kinds[0].framing()).with_limit(limit);
     let mut plain = Plain { stream: Stream { bytes, at: 0, have: 0 }, kind: kinds[0], limit, skips: false };
     let (mut last, mut turned): (&[u8], usize) = (&[], 0);

@@ -19,15 +19,14 @@ enum Input<'a> {
     Answer { unit: u8, asked: Asked, silent: bool, noise: &'a [u8], behind: &'a [u8], data: &'a [u8] },
 }
 
-#[derive(Clone, Debug)]
-struct Bytes(Pdu);
-
 /// 1 to `PDU_MAX` bytes.
-impl<'a> Arbitrary<'a> for Bytes {
-    fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Bytes> {
+#[derive(Debug)]
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Arbitrary<'a> for Bytes<'a> {
+    fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Bytes<'a>> {
         let bytes: &[u8] = u.arbitrary()?;
-        let bytes = if bytes.is_empty() { &[0x41] } else { &bytes[..bytes.len().min(PDU_MAX)] };
-        Ok(Bytes(Pdu::from_slice(bytes).unwrap()))
+        Ok(Bytes(if bytes.is_empty() { &[0x41] } else { &bytes[..bytes.len().min(PDU_MAX)] }))
     }
 }
 
@@ -35,19 +34,18 @@ impl<'a> Arbitrary<'a> for Bytes {
 struct Request<'a> {
     transaction: u16,
     unit: u8,
-    pdu: Bytes,
-    of: std::marker::PhantomData<&'a ()>,
+    pdu: Bytes<'a>,
 }
 
 #[derive(Arbitrary, Debug)]
 enum Heard<'a> {
     Noise(&'a [u8]),
     /// With its CRC.
-    Frame(u8, Bytes),
+    Frame(u8, Bytes<'a>),
     /// Of the unit that was asked, to its function.
-    Answer(Bytes),
+    Answer(Bytes<'a>),
     /// The same but for one bit.
-    Broken(Bytes, u16),
+    Broken(Bytes<'a>, u16),
     Echo,
 }
 
@@ -84,7 +82,7 @@ fn plain_tcp(rest: &[u8]) -> Result<Option<usize>, ()> {
         return Err(());
     }
     match number(4) {
-        Some(length) if length < 2 || length > 1 + PDU_MAX => Err(()),
+        Some(length) if !(2..=254).contains(&length) => Err(()),
         Some(length) if rest.len() >= 6 + length => Ok(Some(6 + length)),
         _ => Ok(None),
     }
@@ -121,7 +119,7 @@ fn tcp(cuts: &[u8], requests: &[Request<'_>], garbage: &[u8]) {
     let mut stream = Vec::new();
     let mut expected = Vec::new();
     for request in requests.iter().take(20) {
-        let frame = frame::tcp_frame(request.transaction, request.unit, &request.pdu.0);
+        let frame = frame::tcp_frame(request.transaction, request.unit, &pdu(request.pdu.0));
         stream.extend(&frame);
         expected.push(frame.to_vec());
     }
@@ -187,11 +185,11 @@ fn line(unit: u8, request: &Pdu, silent: bool, parts: &[Heard<'_>]) {
     for part in parts.iter().take(10) {
         match part {
             Heard::Noise(noise) => heard.extend(*noise),
-            Heard::Frame(unit, pdu) => heard.extend(frame::rtu_frame(*unit, &pdu.0)),
-            Heard::Answer(pdu) | Heard::Broken(pdu, _) => {
-                let mut pdu = pdu.0.clone();
-                pdu[0] = pdu[0] & 0x80 | request[0] & 0x7F;
-                let mut frame = frame::rtu_frame(unit, &pdu);
+            Heard::Frame(unit, bytes) => heard.extend(frame::rtu_frame(*unit, &pdu(bytes.0))),
+            Heard::Answer(bytes) | Heard::Broken(bytes, _) => {
+                let mut answer = pdu(bytes.0);
+                answer[0] = answer[0] & 0x80 | request[0] & 0x7F;
+                let mut frame = frame::rtu_frame(unit, &answer);
                 if let Heard::Broken(_, bit) = part {
                     let bit = usize::from(*bit) % (8 * frame.len());
                     frame[bit / 8] ^= 1 << (bit % 8);
@@ -226,8 +224,8 @@ impl Asked {
                 (words(function, &[from, count]), counted(function, 2 * usize::from(count)))
             }
             Asked::WriteOne { coil, at, value } => {
-                let pdu = words(if coil { 5 } else { 6 }, &[at, value]);
-                (pdu.clone(), pdu)
+                let written = words(if coil { 5 } else { 6 }, &[at, value]);
+                (written.clone(), written)
             }
             Asked::WriteMany { coils, at, count } => {
                 let (function, count) = (if coils { 15 } else { 16 }, u16::from(count) % 123 + 1);
@@ -273,7 +271,7 @@ fn answer(unit: u8, asked: Asked, silent: bool, noise: &[u8], behind: &[u8], dat
 fuzz_target!(|input: Input| {
     match input {
         Input::Tcp { cuts, requests, garbage } => tcp(&cuts, &requests, garbage),
-        Input::Line { unit, request, silent, heard } => line(unit, &request.pdu.0, silent, &heard),
+        Input::Line { unit, request, silent, heard } => line(unit, &pdu(request.pdu.0), silent, &heard),
         Input::Answer { unit, asked, silent, noise, behind, data } => answer(unit, asked, silent, noise, behind, data),
     }
 });
