@@ -2,19 +2,21 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "util/plain_frames.rs"]
+mod plain_frames;
 #[path = "util/reactor.rs"]
 mod util;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::ops::Range;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant as StdInstant};
 
 use netpoll::frame::{Delimiter, FrameBuffer, FrameError, Framing, LengthPrefix, Scan};
 use netpoll::net::TcpStream;
 use netpoll::{AsFd, Context, Errno, Error, Io, Poller, PollerStorage, Reactor, ReactorStorage, Reader, Waiter};
+use plain_frames::{Found, Header, delimited};
 use proptest::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
@@ -30,8 +32,8 @@ type Outcome = (Vec<Vec<u8>>, Result<Vec<u8>, FrameError>);
 
 // ---- A plain reading of a whole stream
 
-/// What a plain reading sees at the start of `rest`: the frame's length, if it shows, and its body.
-type Plain<'a> = &'a dyn Fn(&[u8]) -> Result<Option<(usize, Range<usize>)>, FrameError>;
+/// What a plain reading sees at the start of some bytes.
+type Plain<'a> = &'a dyn Fn(&[u8]) -> Found;
 
 /// `limit`: where frames are too long. `skip`: these are left out.
 fn read_plainly(mut rest: &[u8], limit: usize, skip: bool, plain: Plain<'_>) -> Outcome {
@@ -59,70 +61,6 @@ fn read_plainly(mut rest: &[u8], limit: usize, skip: bool, plain: Plain<'_>) -> 
         }
     }
     (frames, Ok(rest.to_vec()))
-}
-
-fn delimited<const D: usize>(rest: &[u8], delimiter: [u8; D]) -> Result<Option<(usize, Range<usize>)>, FrameError> {
-    Ok(rest.windows(D).position(|window| window == delimiter).map(|at| (at + D, 0..at)))
-}
-
-/// A length prefix in the words of its documentation.
-#[derive(Clone, Debug)]
-struct Header {
-    width: usize,
-    little_endian: bool,
-    offset: usize,
-    counted_from: Option<usize>,
-    body_from: Option<usize>,
-}
-
-impl Header {
-    fn framing(&self) -> LengthPrefix {
-        let mut framing = match (self.width, self.little_endian) {
-            (1, _) => LengthPrefix::U8,
-            (2, false) => LengthPrefix::U16_BE,
-            (3, false) => LengthPrefix::U24_BE,
-            (4, false) => LengthPrefix::U32_BE,
-            (2, true) => LengthPrefix::U16_LE,
-            (3, true) => LengthPrefix::U24_LE,
-            (4, true) => LengthPrefix::U32_LE,
-            width => unreachable!("{width:?}"),
-        };
-        // In an order of its own.
-        if let Some(from) = self.body_from {
-            framing = framing.body_from(from as u16);
-        }
-        framing = framing.at(self.offset as u16);
-        if let Some(from) = self.counted_from {
-            framing = framing.counted_from(from as u16);
-        }
-        framing
-    }
-
-    fn end(&self) -> usize {
-        self.offset + self.width
-    }
-
-    fn counted_from(&self) -> usize {
-        self.counted_from.unwrap_or(self.end())
-    }
-
-    fn body_from(&self) -> usize {
-        self.body_from.unwrap_or(self.end())
-    }
-
-    fn plain(&self, rest: &[u8]) -> Result<Option<(usize, Range<usize>)>, FrameError> {
-        let Some(field) = rest.get(self.offset..self.end()) else { return Ok(None) };
-        let mut digits = field.to_vec();
-        if self.little_endian {
-            digits.reverse();
-        }
-        let number = digits.iter().fold(0u128, |number, &digit| number * 256 + u128::from(digit));
-        let whole = usize::try_from(number + self.counted_from() as u128).unwrap();
-        if whole < self.end() || whole < self.body_from() {
-            return Err(FrameError::Malformed);
-        }
-        Ok(Some((whole, self.body_from()..whole)))
-    }
 }
 
 fn header() -> impl Strategy<Value = Header> {

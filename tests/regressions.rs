@@ -448,6 +448,32 @@ fn room_wait_swallows_the_accept_deadline() {
     assert_eq!(log.take(), [Error::TimedOut]);
 }
 
+// So is a deadline that is set in the past while an acceptor waits for room.
+#[test]
+fn room_wait_swallows_an_accept_deadline_in_the_past() {
+    let mut storage = ReactorStorage::<Script, 1, 8>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let log = Log::new();
+    let entries = log.clone();
+    let (listener, door) = bind();
+    let make = |listener: TcpListener| {
+        script(move |cx: &mut Context<'_, Script>| {
+            let answer = listener.accept(cx);
+            if answer.is_pending() {
+                listener.set_timeout(cx, Some(Duration::ZERO))?;
+            }
+            if let Err(error) = ready!(answer) {
+                entries.push(error);
+            }
+            Poll::Pending
+        })
+    };
+    reactor.spawn_with(listener, make).unwrap();
+    let _client = door.knock();
+    settle(&mut reactor, &mut ());
+    assert_eq!(log.take(), [Error::TimedOut]);
+}
+
 // Acceptors that share the last place get it in turn.
 #[test]
 fn room_list_starves_an_acceptor() {
