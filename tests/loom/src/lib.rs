@@ -15,12 +15,13 @@ use loom::sync::atomic::{self, AtomicBool, AtomicU32, Ordering};
 use loom::sync::{Arc, Notify};
 use loom::thread::{self, JoinHandle};
 
-/// Runs `model` in every interleaving, or in all with at most so many preemptions; says how many they were.
+/// Runs `model` in every interleaving, or in all with at most so many preemptions, `LOOM_MAX_PREEMPTIONS` if that is less; says how many they
+/// were.
 fn explore(name: &str, preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     let runs = std::sync::Arc::new(Count::new(0));
     let counted = runs.clone();
     let mut builder = Builder::new();
-    builder.preemption_bound = preemptions;
+    builder.preemption_bound = [preemptions, builder.preemption_bound].into_iter().flatten().min();
     builder.check(move || {
         counted.fetch_add(1, Uncounted);
         model();
