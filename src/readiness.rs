@@ -285,6 +285,9 @@ mod tests {
     use super::*;
     use std::format;
 
+    /// Miri interprets: it takes samples.
+    const STEP: usize = if cfg!(miri) { 61 } else { 1 };
+
     const EOF: u32 = kqueue_bits::EOF;
     const ERROR: u32 = kqueue_bits::ERROR;
     const ECONNRESET: u32 = 54;
@@ -372,7 +375,7 @@ mod tests {
         for bit in (0..32).map(|bit| 1 << bit) {
             assert_eq!(Readiness::from_epoll(bit), table(bit));
         }
-        for low in 0..1 << 14 {
+        for low in (0..1 << 14).step_by(STEP) {
             // EPOLLET, EPOLLONESHOT, EPOLLWAKEUP, EPOLLEXCLUSIVE and whatever comes after them.
             for high in [0, 0xffff_c000] {
                 let parsed = Readiness::from_epoll(low | high);
@@ -393,7 +396,7 @@ mod tests {
             0x4000 => Readiness::READ_CLOSED,
             _ => Readiness::EMPTY,
         };
-        for low in 0..1u32 << 15 {
+        for low in (0..1u32 << 15).step_by(STEP) {
             for high in [0, 0xffff_8000] {
                 assert_eq!(Readiness::from_event_port((low | high) as i32), by_bits(low, table));
             }

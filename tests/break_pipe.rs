@@ -414,6 +414,37 @@ fn shared_breaker_outlives_the_storage() {
     assert_eq!((shared.wake(), second.wake()), (Err(Error::Closed), Err(Error::Closed)));
 }
 
+/// While threads wake, the poller goes, then its storage; then the threads, and with the last of them the pipe.
+#[cfg(feature = "alloc")]
+#[test]
+fn shared_breakers_go_last() {
+    alone(|| {
+        let before = util::open_fds();
+        let begin = std::time::Instant::now();
+        for round in 0..500 {
+            if begin.elapsed() > Duration::from_secs(2) {
+                break;
+            }
+            let mut storage = netpoll::BoxedPollerStorage::with_capacity(0);
+            let mut poller = Poller::new(&mut storage).unwrap();
+            let wakers = [0; 6].map(|_| {
+                let shared = poller.shared_breaker().unwrap();
+                thread::spawn(move || {
+                    while shared.wake() == Ok(()) {}
+                    assert_eq!(shared.wake(), Err(Error::Closed));
+                })
+            });
+            for _ in 0..round % 4 {
+                expect_wake(&mut poller);
+            }
+            drop(poller);
+            drop(storage);
+            wakers.into_iter().for_each(|waker| waker.join().unwrap());
+        }
+        assert_eq!(util::open_fds(), before);
+    });
+}
+
 /// A wake ends no wait and touches no deadline: whoever waits waits on.
 #[test]
 fn wake_leaves_waits_and_deadlines_alone() {

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
@@ -20,9 +21,10 @@ use std::time::Duration;
 use descriptors::{alone, open_fds, pipe, socket_pair, write};
 use netpoll::net::{Dial, KeepAlive, ListenOptions, TcpListener, TcpStream, UdpSocket, Unopened};
 use netpoll::{
-    Clock, Context, Direction, Errno, Error, Handler, HandlerId, Instant, Interest, Io, OwnedFd, Poller, PollerStorage, Reactor,
-    ReactorStorage, Rejected, Source, Stats, Timeout, Token, Waiter, Writer,
+    BorrowedFd, Clock, Context, Direction, Errno, Error, Handler, HandlerId, Instant, Interest, Io, OwnedFd, Poller, PollerStorage,
+    Reactor, ReactorStorage, Rejected, Source, Stats, Timeout, Token, Waiter, Writer,
 };
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use util::{Answer, DONE, Log, Probe, Script, planned_panic, run_until, script, settle, std_connect, std_listener};
@@ -815,4 +817,61 @@ fn ttl_of_a_socket_for_both_families() {
     socket.set_ttl(&mut poller.io(ME), 5).unwrap();
     let fd = socket.close(&mut poller.io(ME)).unwrap();
     assert_eq!((sockopt::ipv6_unicast_hops(&fd), sockopt::ip_ttl(&fd)), (Ok(5), Ok(5)));
+}
+
+/// Both ends of the poller's break pipe, by their numbers.
+fn break_pipe_of(poller: &Poller<'_>) -> [BorrowedFd<'static>; 2] {
+    let ends = open_fds().into_iter().filter_map(|number| {
+        // SAFETY: it is open, and nobody closes it while the poller lives.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let mode = fcntl_getfl(fd).unwrap() & OFlags::RWMODE;
+        (poller.is_poll_descriptor(fd) && mode != OFlags::RDWR).then_some((mode == OFlags::WRONLY, fd))
+    });
+    let mut ends: Vec<_> = ends.collect();
+    ends.sort_by_key(|end| end.0);
+    let [(false, read), (true, write)] = ends[..] else { panic!("{ends:?}") };
+    [read, write]
+}
+
+/// From here on the number stands for another open file.
+fn replace(fd: BorrowedFd<'_>, with: impl AsFd) {
+    // SAFETY: the number stays open.
+    assert_ne!(unsafe { libc::dup2(with.as_fd().as_raw_fd(), fd.as_raw_fd()) }, -1);
+}
+
+// A byte that the kernel did not take left the flag set: every later wake was taken for one that is pending.
+#[test]
+fn wake_after_one_that_was_refused() {
+    alone(|| {
+        let mut storage = PollerStorage::<0>::new();
+        let mut poller = Poller::new(&mut storage).unwrap();
+        let [_, write_end] = break_pipe_of(&poller);
+        let kept = write_end.try_clone_to_owned().unwrap();
+        replace(write_end, std::fs::File::open("/dev/null").unwrap());
+        for _ in 0..3 {
+            assert_eq!(poller.breaker().wake(), Err(Error::Os(Errno::BADF)));
+        }
+        replace(write_end, kept);
+        poller.breaker().wake().unwrap();
+        assert!(poller.poll(Duration::from_secs(20), |_| {}).unwrap().woken);
+    });
+}
+
+// On event ports a break pipe that could not be emptied was never heard of again.
+#[test]
+fn break_pipe_that_could_not_be_emptied() {
+    alone(|| {
+        let mut storage = PollerStorage::<0>::new();
+        let mut poller = Poller::new(&mut storage).unwrap();
+        let [read_end, write_end] = break_pipe_of(&poller);
+        // Nobody can write: the pipe is at its end.
+        replace(write_end, std::fs::File::open("/dev/null").unwrap());
+        for _ in 0..3 {
+            assert_eq!(poller.poll(Timeout::Now, |_| {}), Err(Error::Os(Errno::PIPE)));
+        }
+        let path = format!("/proc/self/fd/{}", read_end.as_raw_fd());
+        replace(write_end, std::fs::File::options().write(true).open(path).unwrap());
+        poller.breaker().wake().unwrap();
+        assert!(poller.poll(Duration::from_secs(20), |_| {}).unwrap().woken);
+    });
 }

@@ -462,7 +462,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        // Miri interprets.
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 4 } else { ProptestConfig::default().cases },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         // Who takes all frames before more is read moves fewer bytes than are read; and has room behind the rest of a frame.
         #[test]

@@ -329,9 +329,11 @@ impl<'s> Poller<'s> {
             if broken {
                 woken = true;
                 state.stats.wakes += 1;
-                pipe.drain()?;
-                // Should it fail, then this wake counts all the same, and the next wait says why.
+                let drained = pipe.drain();
+                // Also of a pipe that could not be emptied, whose byte is then reported again. Should this fail, then this wake counts all the
+                // same, and the next wait says why.
                 let _ = rearm_break(selector, pipe, state);
+                drained?;
             }
             if state.queue.len() > 0 {
                 let now = state.now();
@@ -403,7 +405,7 @@ fn is_about(event: &Event, desc: &PollDesc<OwnedFd>) -> bool {
     arch::KEPT == u64::MAX || desc.fd().is_some_and(|fd| fd.as_raw_fd() == event.fd)
 }
 
-/// The break pipe was emptied: where its event was the last one, asks for another.
+/// The break pipe was reported: where its event was the last one, asks for another.
 #[inline]
 fn rearm_break(selector: &Selector, pipe: &BreakPipe, state: &mut PollerState) -> Result<(), Errno> {
     if arch::BREAK_IS_ONE_SHOT {

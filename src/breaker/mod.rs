@@ -1,45 +1,42 @@
 //! The break pipe and [`Breaker`]: how another thread or a signal handler ends the poller's wait.
 
+mod flag;
+
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{self, AtomicBool, AtomicU32};
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::{self, Errno};
 
 use crate::arch;
 use crate::error::Error;
+use flag::WakeFlag;
 
-const IDLE: u32 = 0;
-const PENDING: u32 = 1;
-
-/// A pipe and a flag that says whether a byte is in it, or about to be. Lives in the lent storage, so that it outlives the poller.
+/// A pipe and a flag that says whether a byte is in it. Lives in the lent storage, so that it outlives the poller.
 #[derive(Debug)]
 pub(crate) struct BreakPipe {
-    /// Go's `netpollWakeSig`. No wider than 32 bits: not every gateway's CPU has more.
-    flag: AtomicU32,
-    open: AtomicBool,
+    flag: WakeFlag,
     /// The read end, then the write end; a vector because its empty state is all zeroes, which keeps lent storage in `.bss`.
     ends: heapless::Vec<OwnedFd, 2>,
 }
 
 impl BreakPipe {
     pub(crate) const fn new() -> BreakPipe {
-        BreakPipe { flag: AtomicU32::new(IDLE), open: AtomicBool::new(false), ends: heapless::Vec::new() }
+        BreakPipe { flag: WakeFlag::new(AtomicBool::new(false), AtomicU32::new(0)), ends: heapless::Vec::new() }
     }
 
     /// A new pipe for a new poller; the old one, which nobody can hold any more, is closed.
     pub(crate) fn open(&mut self) -> Result<(), Errno> {
         self.ends.clear();
-        *self.flag.get_mut() = IDLE;
         let (read, write) = arch::pipe()?;
         self.ends = heapless::Vec::from_array([read, write]);
-        *self.open.get_mut() = true;
+        self.flag.open();
         Ok(())
     }
 
     /// The poller is gone. The descriptors stay open as long as the storage is lent, because a wake may be under way in another thread.
     pub(crate) fn close(&self) {
-        self.open.store(false, Ordering::Release);
+        self.flag.close();
     }
 
     pub(crate) fn read_end(&self) -> Option<BorrowedFd<'_>> {
@@ -52,18 +49,9 @@ impl BreakPipe {
 
     #[inline]
     pub(crate) fn wake(&self) -> Result<(), Error> {
-        if !self.open.load(Ordering::Acquire) {
-            return Err(Error::Closed);
-        }
-        // Acquire and release: what the caller wrote before is seen by the poller that clears the flag after this, by this wake or by the
-        // pending one.
-        if self.flag.swap(PENDING, Ordering::AcqRel) == PENDING {
-            return Ok(());
-        }
-        self.write()
+        self.flag.wake(|| self.write()).unwrap_or(Err(Error::Closed))
     }
 
-    #[cold]
     fn write(&self) -> Result<(), Error> {
         let Some(write) = self.ends.get(1) else { return Err(Error::Closed) };
         loop {
@@ -76,26 +64,25 @@ impl BreakPipe {
         }
     }
 
-    /// Empties the pipe, then clears the flag, in this order: the other way round leaves a set flag over an empty pipe, and every later
-    /// wake is skipped. The queues that a wake announces are looked at afterwards.
+    /// Takes the wake: those that come after this are another one.
     pub(crate) fn drain(&self) -> Result<(), Errno> {
-        if let Some(read) = self.ends.first() {
-            let mut bytes = [0; 64];
-            loop {
-                match io::read(read, &mut bytes) {
-                    Ok(n) if n == bytes.len() => {}
-                    // A short read has emptied a pipe; the registration is level-triggered, so a byte that comes now is reported again.
-                    Ok(1..) | Err(Errno::AGAIN) => break,
-                    // Both ends are ours: this is no end of file that could ever be.
-                    Ok(_) => return Err(Errno::PIPE),
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(errno),
-                }
+        self.flag.drain(|| self.empty())
+    }
+
+    fn empty(&self) -> Result<(), Errno> {
+        let Some(read) = self.ends.first() else { return Ok(()) };
+        let mut bytes = [0; 64];
+        loop {
+            match io::read(read, &mut bytes) {
+                Ok(n) if n == bytes.len() => {}
+                // A short read has emptied a pipe; the registration is level-triggered, so a byte that comes now is reported again.
+                Ok(1..) | Err(Errno::AGAIN) => return Ok(()),
+                // Both ends are ours: this is no end of file that could ever be.
+                Ok(_) => return Err(Errno::PIPE),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
             }
         }
-        // A swap, never a store: a waker that finds the flag set relies on this read-modify-write seeing what it published.
-        self.flag.swap(IDLE, Ordering::AcqRel);
-        Ok(())
     }
 }
 
@@ -146,7 +133,7 @@ impl<'s> Breaker<'s> {
 
 impl fmt::Debug for Breaker<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Breaker").field("pending", &(self.pipe.flag.load(Ordering::Relaxed) == PENDING)).finish_non_exhaustive()
+        f.debug_struct("Breaker").field("pending", &(self.pipe.flag.is_pending())).finish_non_exhaustive()
     }
 }
 
