@@ -71,7 +71,11 @@ impl BreakPipe {
                 // A full pipe wakes as well as one more byte would.
                 Ok(_) | Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => {
+                    // Nothing is pending: the next wake must try for itself.
+                    self.flag.swap(IDLE, Ordering::AcqRel);
+                    return Err(errno.into());
+                }
             }
         }
     }
@@ -137,7 +141,9 @@ impl<'s> Breaker<'s> {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] when the poller is gone. [`Error::Os`] if the kernel refuses the `write` (a seccomp filter).
+    /// [`Error::Closed`] when the poller is gone. [`Error::Os`] if the kernel refuses the `write`: `ENOMEM` when it has no page for the
+    /// byte, `EPERM` by a seccomp filter. Nothing is pending then: wake again. (One that another thread made meanwhile, and that relied on
+    /// this one, is lost with it.)
     #[inline]
     pub fn wake(self) -> Result<(), Error> {
         self.pipe.wake()

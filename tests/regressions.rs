@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream};
+use std::os::fd::FromRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
@@ -20,9 +21,10 @@ use std::time::Duration;
 use descriptors::{alone, open_fds, pipe, socket_pair, write};
 use netpoll::net::{Dial, KeepAlive, ListenOptions, TcpListener, TcpStream, UdpSocket, Unopened};
 use netpoll::{
-    Clock, Context, Direction, Errno, Error, Handler, HandlerId, Instant, Interest, Io, OwnedFd, Poller, PollerStorage, Reactor,
-    ReactorStorage, Rejected, Source, Stats, Timeout, Token, Waiter, Writer,
+    BorrowedFd, Clock, Context, Direction, Errno, Error, Handler, HandlerId, Instant, Interest, Io, OwnedFd, Poller, PollerStorage,
+    Reactor, ReactorStorage, Rejected, Source, Stats, Timeout, Token, Waiter, Writer,
 };
+use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use util::{Answer, DONE, Log, Probe, Script, planned_panic, run_until, script, settle, std_connect, std_listener};
@@ -789,4 +791,28 @@ fn ttl_of_a_socket_for_both_families() {
     socket.set_ttl(&mut poller.io(ME), 5).unwrap();
     let fd = socket.close(&mut poller.io(ME)).unwrap();
     assert_eq!((sockopt::ipv6_unicast_hops(&fd), sockopt::ip_ttl(&fd)), (Ok(5), Ok(5)));
+}
+
+// The kernel could not write the wake (`ENOMEM`), and said so: the next wake is tried, not taken for one that is pending.
+#[test]
+fn failed_wake_swallows_the_next() {
+    alone(|| {
+        let mut storage = PollerStorage::<0>::new();
+        let mut poller = Poller::new(&mut storage).unwrap();
+        let is_write_end = |fd: &i32| {
+            // SAFETY: open, as it was just listed, and only looked at.
+            let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
+            let can_only_write = || rustix::fs::fcntl_getfl(fd).unwrap() & OFlags::RWMODE == OFlags::WRONLY;
+            poller.is_poll_descriptor(fd) && can_only_write()
+        };
+        let number = open_fds().into_iter().find(is_write_end).unwrap();
+        // SAFETY: the poller owns it, and this one is never dropped; it stands for what goes on in the kernel.
+        let mut write_end = mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+        let saved = write_end.try_clone().unwrap();
+        rustix::io::dup2(not_pollable(), &mut write_end).unwrap();
+        assert_eq!(poller.breaker().wake(), Err(Errno::BADF.into()));
+        rustix::io::dup2(&saved, &mut write_end).unwrap();
+        poller.breaker().wake().unwrap();
+        assert!(poller.poll(Timeout::Now, |_| ()).unwrap().woken);
+    });
 }
