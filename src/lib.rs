@@ -132,6 +132,8 @@
 //! | devices, links | `socket`, `setsockopt`, `bind`; `recvfrom`, `sendto` |
 //!
 //! `open` is `openat` where there is no `open`: on aarch64 and riscv64. Deadlines, timers, notifications and waits make none.
+//!
+//! What comes of each when it fails: [the table](faults).
 
 #![no_std]
 // No back-end needs any on Linux; the others have one block for each system call that does.
@@ -156,6 +158,9 @@ pub mod conformance {}
 pub mod deadline;
 mod descriptor;
 mod error;
+#[cfg(doc)]
+#[doc = include_str!("faults.md")]
+pub mod faults {}
 pub mod frame;
 mod gates;
 mod interest;
