@@ -6,7 +6,8 @@
 //!
 //! Debian package: `strace`. Where it is missing these tests fail.
 
-#![cfg(target_os = "linux")]
+// Machines of 32 bits have other names for half of the calls.
+#![cfg(all(target_os = "linux", target_pointer_width = "64"))]
 
 #[path = "faults/errors.rs"]
 mod errors;
@@ -39,6 +40,9 @@ const OF_THE_PEER: [&str; 3] = ["ECONNRESET", "EPIPE", "UnexpectedEof"];
 
 /// How often a life is lived again in which the call was not made, because a peer or a timer was late or early.
 const TRIES: usize = 3;
+
+/// After so many failures no more points are tried.
+const ENOUGH: usize = 16;
 
 /// One call of so many may never be made, for the same reason.
 const MISSED: usize = 200;
@@ -110,8 +114,8 @@ fn judge(point: &Point, call: &Call, seen: &Seen) -> Result<Outcome, String> {
         Outcome::Either if told.is_empty() => Outcome::Unnoticed,
         Outcome::Either if is_told("NotPollable") => Outcome::As("NotPollable"),
         Outcome::Either => Outcome::Told,
-        // The same call of another operation.
-        Outcome::As(_) if is_told(error) => Outcome::Told,
+        // Of another operation than the look whether a name is in use.
+        Outcome::As("kept") if is_told(error) && ["connect", "socket"].contains(&call.name) => Outcome::Told,
         other => other,
     };
     let is_so = match outcome {
@@ -140,6 +144,10 @@ fn a_call_that_fails_once_is_told_or_made_good() {
     let points: Vec<Point> = lives.iter().flat_map(|life| points(life, path.is_some())).collect();
     let (table, failures, missed) = (Mutex::new(Table::default()), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     at_once(&points, |point| {
+        // What hangs takes its time.
+        if failures.lock().unwrap().len() >= ENOUGH {
+            return;
+        }
         for attempt in 1..=TRIES {
             let seen = strace::run(point.life, Some(&point.fault));
             let Some(call) = seen.calls.iter().find(|call| call.name == point.fault.call && call.is_injected()) else {
@@ -177,8 +185,8 @@ const FOR_A_WHILE: &[While] = &[
     ("server", "accept4", "ENOBUFS", "", EACH_TIME),
     ("server", "accept4", "ENOMEM", "", EACH_TIME),
     ("server", "accept4", "ECONNABORTED", "", ONCE),
-    ("server", "epoll_ctl", "ENOSPC", "EPOLL_CTL_ADD", None),
-    ("server", "epoll_ctl", "ENOMEM", "EPOLL_CTL_ADD", None),
+    ("server", "epoll_ctl", "ENOSPC", "EPOLL_CTL_ADD", EACH_TIME), // the break pipe
+    ("server", "epoll_ctl", "ENOMEM", "EPOLLPRI", None),           // a connection; dials and accepted ones, and their ends
     ("server", "epoll_pwait", "EINTR", "", NEVER),
     ("server", "epoll_pwait", "ENOMEM", "", EACH_TIME),
     ("server", "socket", "EMFILE", "", EACH_TIME),

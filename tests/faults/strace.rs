@@ -170,14 +170,15 @@ fn calls(text: &str) -> (Vec<Call>, BTreeSet<String>) {
     let (mut marks, mut numbers) = (0, HashMap::new());
     let Some((thread, _)) = text.lines().filter_map(split).find(|(_, line)| line.starts_with(MARK)) else { return (calls, others) };
     for (_, line) in text.lines().filter_map(split).filter(|(of, _)| *of == thread) {
-        let Some((entry, _)) = line.split_once('(') else { continue };
+        // Signals, ends of processes and of interrupted lines look otherwise.
+        let is_name = |entry: &&str| entry.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let Some(entry) = line.split_once('(').map(|(entry, _)| entry).filter(is_name) else { continue };
         if line.starts_with(MARK) {
             marks += 1;
             continue;
         }
         let Some(name) = canonical(entry) else {
-            // strace shows signals and ends of processes in other ways.
-            others.extend((marks == 1 && line.contains(" = ")).then(|| entry.to_owned()));
+            others.extend((marks == 1).then(|| entry.to_owned()));
             continue;
         };
         let number = *numbers.entry(entry).and_modify(|number| *number += 1).or_insert(1);
