@@ -36,7 +36,8 @@ to its end. No descriptor, handler or wake-up is lost, nothing spins, nothing ha
 
 The errors are those of the man pages, and for every call `EINTR`, `ENOMEM`, `EBADF` and the `EPERM` of a seccomp filter, whether or not the
 kernel ever says so. Not tried is what means that a call is to be waited for: `EAGAIN`, `EINPROGRESS`. One call can have several outcomes where
-several operations make it.
+several operations make it. A `connect` that strace interrupts
+does not go on by itself, as the kernel's does: so `Dial` takes it for one that has failed.
 
 * told: the operation answers with this error. What it was made on is as it was, what was offered comes back, and the same operation succeeds
   when it is made again.
