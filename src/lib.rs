@@ -133,6 +133,8 @@
 //!
 //! `open` is `openat` where there is no `open`: on aarch64 and riscv64. Deadlines, timers, notifications and waits make none.
 //!
+//! What comes of each when it fails: [the table](faults).
+//!
 //! # Panics
 //!
 //! On Linux the crate's own code has none: in what the compiler makes of all public functions, in release builds for speed and for size,
@@ -179,6 +181,9 @@ pub mod conformance {}
 pub mod deadline;
 mod descriptor;
 mod error;
+#[cfg(doc)]
+#[doc = include_str!("faults.md")]
+pub mod faults {}
 pub mod frame;
 mod gates;
 mod interest;

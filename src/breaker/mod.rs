@@ -124,7 +124,9 @@ impl<'s> Breaker<'s> {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] when the poller is gone. [`Error::Os`] if the kernel refuses the `write` (a seccomp filter).
+    /// [`Error::Closed`] when the poller is gone. [`Error::Os`] if the kernel refuses the `write`: `ENOMEM` when it has no page for the
+    /// byte, `EPERM` by a seccomp filter. Nothing is pending then: wake again. (One that another thread made meanwhile, and that relied on
+    /// this one, is lost with it.)
     #[inline]
     pub fn wake(self) -> Result<(), Error> {
         self.pipe.wake()
@@ -133,7 +135,7 @@ impl<'s> Breaker<'s> {
 
 impl fmt::Debug for Breaker<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Breaker").field("pending", &(self.pipe.flag.is_pending())).finish_non_exhaustive()
+        f.debug_struct("Breaker").field("pending", &self.pipe.flag.is_pending()).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use core::task::Poll;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::path::DecInt;
 use rustix::termios::tcgetsid;
@@ -183,10 +183,10 @@ fn reopen(fd: BorrowedFd<'_>, how: OFlags) -> Result<OwnedFd, Error> {
         FileType::Socket => return Ok(fcntl_dupfd_cloexec(fd, FIRST)?),
         _ => {}
     }
-    let own = open(c"/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    match openat(own, DecInt::from_fd(fd), how, Mode::empty()) {
+    let own = retry_on_intr(|| open(c"/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))?;
+    match retry_on_intr(|| openat(&own, DecInt::from_fd(fd), how, Mode::empty())) {
         // The terminal is that of another user who has become this one; it is the program's own all the same.
-        Err(Errno::ACCESS | Errno::PERM) if tcgetsid(fd).is_ok() => Ok(open(c"/dev/tty", how, Mode::empty())?),
+        Err(Errno::ACCESS | Errno::PERM) if tcgetsid(fd).is_ok() => Ok(retry_on_intr(|| open(c"/dev/tty", how, Mode::empty()))?),
         answer => Ok(answer?),
     }
 }

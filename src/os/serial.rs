@@ -198,7 +198,8 @@ impl SerialPort {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] with `EIO` when the device is gone. [`Error::Closed`], [`Error::NotOwner`].
+    /// [`Error::Os`] with `EIO` when the device is gone, `EINTR` when a signal came meanwhile: the break may have been cut short.
+    /// [`Error::Closed`], [`Error::NotOwner`].
     pub fn send_break(&self, io: &mut Io<'_>) -> Result<(), Error> {
         tcsendbreak(io.fd(self.token)?).map_err(Error::Os)
     }
