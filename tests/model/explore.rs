@@ -47,7 +47,7 @@ pub fn explore<E: Copy + Debug>(name: &str, start: &[E], depth: usize, system: i
         frontier = beyond;
         length += 1;
     }
-    let rest = if frontier.is_empty() { "no state is left" } else { "there are more" };
+    let rest = if length < depth { "no state is left" } else { "there are more" };
     println!("{name}: {} states, {sequences} sequences of up to {length} events; {rest}; {:.1?}", seen.len(), began.elapsed());
     taken
 }
