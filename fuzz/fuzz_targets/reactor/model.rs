@@ -434,10 +434,12 @@ impl Model {
         }
     }
 
-    /// A pass begins; says whether somebody is to be run before the kernel is asked, and whether anybody is at all.
-    pub fn begin_pass(&mut self, now: u64) -> (bool, bool) {
+    /// A pass begins; says whether somebody is to be run before the kernel is asked, if that is clear, and whether anybody is at all.
+    pub fn begin_pass(&mut self, now: u64) -> (Option<bool>, bool) {
         self.release();
-        let before = self.anybody_ready();
+        // The place of somebody who has ended may still be on the list: then the reactor does not wait, but runs nobody.
+        let is_clear = self.anybody_ready() || self.turns.iter().all(Option::is_none);
+        let before = is_clear.then(|| self.anybody_ready());
         self.now = now;
         self.edges();
         self.deadlines();

@@ -35,7 +35,7 @@ pub struct World<'d> {
     pub ledger: Ledger,
     /// Wakes from within a round.
     pub breaker: Option<SharedBreaker>,
-    /// How often the reactor has said that it is about to wait.
+    /// How often the reactor has said in this pass that it is about to wait.
     pub sleeps: u32,
     /// Handlers do nothing but try again what they wait for.
     pub is_quiet: bool,
