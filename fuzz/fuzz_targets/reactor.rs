@@ -120,8 +120,8 @@ fn session<'d>(reactor: &mut TheReactor<'_, 'd>, shared: &mut Shared<'d>, fds: u
         }
         match world.below(32) {
             0..10 => pass(reactor, shared),
-            10..13 => actor::spawn_with(world, reactor),
-            13 => actor::spawn(world, reactor),
+            10..13 => _ = actor::spawn_with(world, reactor),
+            13 => _ = actor::spawn(world, reactor),
             14..22 => world.far_end(),
             22..25 => advance(world.below(40) as u64),
             25 => {

@@ -164,7 +164,7 @@ fn act_on_own<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>) {
             // Anew, under another token.
             let fd = close(world, cx, what);
             let interest = world.streams[stream].interest();
-            open(world, cx, Near { fd, interest, stream });
+            assert!(open(world, cx, Near { fd, interest, stream }));
         }
         19..22 => give(world, cx, what),
         _ => poll_all(world, cx),
@@ -185,11 +185,20 @@ fn act<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>) {
             let with_handler = world.below(2) == 0;
             poll_room(world, cx, with_handler);
         }
-        6 => spawn(world, cx),
-        7..9 => spawn_with(world, cx),
+        6 => {
+            if !spawn(world, cx) && world.below(2) == 0 {
+                poll_room(world, cx, true);
+            }
+        }
+        7..9 => {
+            if !spawn_with(world, cx) && world.below(4) > 0 {
+                poll_room(world, cx, true);
+            }
+        }
         9..11 => {
-            if let Some(near) = world.near() {
-                open(world, cx, near);
+            let Some(near) = world.near() else { return };
+            if !open(world, cx, near) && world.below(4) > 0 {
+                poll_room(world, cx, false);
             }
         }
         11..13 => {
@@ -254,21 +263,24 @@ impl<'d> Spawner<'d> for Reactor<'_, Actor<'d>> {
     }
 }
 
-pub fn spawn<'d>(world: &mut World<'d>, reactor: &mut impl Spawner<'d>) {
+/// Says whether there was room; so the next two.
+pub fn spawn<'d>(world: &mut World<'d>, reactor: &mut impl Spawner<'d>) -> bool {
     match reactor.spawn(Actor::new(&world.ledger)) {
         Ok(id) => {
             assert!(world.model.handler_room());
             world.model.is_born(id);
+            true
         }
         Err(Rejected { value, error }) => {
             assert!(!world.model.handler_room() && error == Error::Full, "{error:?}");
             value.unborn();
+            false
         }
     }
 }
 
-pub fn spawn_with<'d>(world: &mut World<'d>, reactor: &mut impl Spawner<'d>) {
-    let Some(ends) = world.ends() else { return };
+pub fn spawn_with<'d>(world: &mut World<'d>, reactor: &mut impl Spawner<'d>) -> bool {
+    let Some(ends) = world.ends() else { return true };
     let (offered, opened, is_tidy) = (ends.raw(), Rc::clone(&ends.opened), ends.is_tidy);
     let expected = world.expect_taken(&offered, true);
     let (ledger, mut made) = (&world.ledger, None);
@@ -292,10 +304,11 @@ pub fn spawn_with<'d>(world: &mut World<'d>, reactor: &mut impl Spawner<'d>) {
             assert_eq!(value.raw(), offered[kept..], "other descriptors came back");
         }
     }
+    expected != Err(Error::Full)
 }
 
 /// Opens one end for the running handler.
-fn open<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, near: Near) {
+fn open<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, near: Near) -> bool {
     let who = world.model.running().who;
     let raw = near.raw();
     let expected = world.expect_taken(&[raw], false);
@@ -308,6 +321,7 @@ fn open<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, near: Near) {
             assert_eq!((Err(error), value.as_raw_fd()), (expected, raw.fd));
         }
     }
+    expected != Err(Error::Full)
 }
 
 fn close<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, what: What) -> OwnedFd {
@@ -377,7 +391,7 @@ fn accept<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, what: What) {
                 let who = world.model.is_born(id.expect("there was room"));
                 world.opened(who, vec![(opened.unwrap(), raw)]);
             } else {
-                open(world, cx, end);
+                assert!(open(world, cx, end), "accepted for itself, and there is no room");
             }
         }
         (Step::Call, Poll::Pending) if has_room => {

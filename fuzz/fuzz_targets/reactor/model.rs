@@ -38,7 +38,7 @@ impl Alarm {
         }
     }
 
-    /// Whether it passes at this moment.
+    /// Passes if its moment has come; says whether that is just now.
     fn passes(&mut self, now: u64) -> bool {
         let passes = matches!(*self, Alarm::At(at) if at <= now);
         if passes {
@@ -411,12 +411,10 @@ impl Model {
             let mut runs = false;
             for direction in DIRECTIONS {
                 let gate = index(direction);
-                let passes = desc.deadlines[gate].passes(self.now);
-                if passes && direction == Direction::Read {
-                    runs |= std::mem::take(&mut desc.held);
-                }
+                desc.deadlines[gate].passes(self.now);
                 if desc.deadlines[gate] == Alarm::Passed {
                     runs |= std::mem::take(&mut desc.waiting[gate]);
+                    runs |= direction == Direction::Read && std::mem::take(&mut desc.held);
                 }
             }
             if runs {
