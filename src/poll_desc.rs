@@ -176,7 +176,7 @@ impl<F> PollDesc<F> {
         let [read, write] = &mut self.deadlines;
         *(if matches!(direction, Direction::Write) { write } else { read }) = deadline;
         // Who waits already is run at the next look, also for a deadline that has passed.
-        if deadline.is_passed() && self.is_waited_for() { Some(now) } else { deadline.ahead() }
+        if deadline.is_passed() && (self.is_waited_for() || self.held) { Some(now) } else { deadline.ahead() }
     }
 
     /// Whom the kernel's edge wakes.
@@ -190,11 +190,12 @@ impl<F> PollDesc<F> {
     /// Lets deadlines pass and ends the waits under them. Says when to look again.
     pub(crate) fn expire(&mut self, now: Instant, mut each: impl FnMut(Waiter)) -> Option<Instant> {
         let [read, write] = &mut self.deadlines;
-        if read.ahead().is_some_and(|at| at <= now) && core::mem::take(&mut self.held) && self.owner < VACANT {
+        read.advance(now);
+        write.advance(now);
+        if read.is_passed() && core::mem::take(&mut self.held) && self.owner < VACANT {
             each(Waiter::new(self.owner));
         }
         for (deadline, directions) in [(&mut *read, Directions::READING), (&mut *write, Directions::WRITING)] {
-            deadline.advance(now);
             if deadline.is_passed() {
                 let ended = self.gates.interrupt(directions);
                 self.gates.waiters(ended, &mut each);

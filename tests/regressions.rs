@@ -448,6 +448,38 @@ fn room_wait_swallows_the_accept_deadline() {
     assert_eq!(log.take(), [Error::TimedOut]);
 }
 
+// A deadline that is set when it has passed already ends a wait for room too.
+#[test]
+fn past_deadline_leaves_the_acceptor_waiting_for_room() {
+    let mut storage = ReactorStorage::<Script<bool>, 2, 8>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let log = Log::new();
+    let entries = log.clone();
+    let (listener, door) = bind();
+    let make = |listener: TcpListener| {
+        script(move |cx: &mut Context<'_, Script<bool>>| {
+            if mem::take(cx.shared()) {
+                listener.set_deadline(cx, Some(Instant::from_nanos(1)))?;
+                return Poll::Pending;
+            }
+            if let Err(error) = ready!(listener.accept(cx)) {
+                entries.push(error);
+            }
+            Poll::Pending
+        })
+    };
+    let acceptor = reactor.spawn_with(listener, make).unwrap();
+    reactor.spawn(idle()).unwrap();
+    let _client = door.knock();
+    let mut must_end = false;
+    settle(&mut reactor, &mut must_end);
+    assert_eq!(log.len(), 0);
+    must_end = true;
+    reactor.notify(acceptor).unwrap();
+    settle(&mut reactor, &mut must_end);
+    assert_eq!(log.take(), [Error::TimedOut]);
+}
+
 // Acceptors that share the last place get it in turn.
 #[test]
 fn room_list_starves_an_acceptor() {
