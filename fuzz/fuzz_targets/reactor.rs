@@ -115,7 +115,7 @@ fn session<'d>(reactor: &mut TheReactor<'_, 'd>, shared: &mut Shared<'d>, fds: u
     loop {
         let world = shared.as_mut().unwrap();
         if world.is_over() {
-            settle(reactor, shared, fds);
+            finish(reactor, shared, fds);
             return Farewell::Dropped;
         }
         match world.below(32) {
@@ -123,7 +123,8 @@ fn session<'d>(reactor: &mut TheReactor<'_, 'd>, shared: &mut Shared<'d>, fds: u
             10..13 => _ = actor::spawn_with(world, reactor),
             13 => _ = actor::spawn(world, reactor),
             14..22 => world.far_end(),
-            22..25 => advance(world.below(40) as u64),
+            22..24 => advance(world.below(40) as u64),
+            24 => _ = to_next_alarm(world),
             25 => {
                 breaker.wake().unwrap();
                 world.model.woken = true;
@@ -231,6 +232,29 @@ fn next_deadline(reactor: &mut TheReactor<'_, '_>, world: &mut World<'_>) {
     let latest = if world.model.anybody_ready() { Some(clock().as_nanos()) } else { world.model.next_alarm() };
     if let Some(latest) = latest {
         assert!(next.is_some_and(|next| next <= latest.max(clock().as_nanos())), "{next:?} after {latest}");
+    }
+}
+
+/// Lets the time come for which somebody waits; says whether anybody does.
+fn to_next_alarm(world: &World<'_>) -> bool {
+    let next = world.model.next_alarm();
+    advance(next.map_or(0, |next| next.saturating_sub(clock().as_nanos())));
+    next.is_some()
+}
+
+/// The script is over: lets the time pass that somebody waits for, and makes room.
+fn finish<'d>(reactor: &mut TheReactor<'_, 'd>, shared: &mut Shared<'d>, fds: usize) {
+    settle(reactor, shared, fds);
+    for _ in 0..6 {
+        if to_next_alarm(shared.as_ref().unwrap()) {
+            settle(reactor, shared, fds);
+        }
+    }
+    let model = &mut shared.as_mut().unwrap().model;
+    if let Some(oldest) = model.beings.iter().position(|being| being.alive) {
+        reactor.end(model.beings[oldest].id).unwrap();
+        model.ends(oldest);
+        settle(reactor, shared, fds);
     }
 }
 

@@ -101,6 +101,9 @@ fn again<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, wanted_room: Option<boo
         if world.streams[world.model.descs[what].stream].kind == Kind::Listener {
             world.poll_ready(cx, what, Direction::Read);
         } else {
+            if world.streams[world.model.descs[what].stream].kind == Kind::Pair {
+                read_short(world, cx, what, 4000);
+            }
             while world.read(cx, what, 4000).is_some_and(|n| n > 0) {}
         }
         world.poll_ready(cx, what, Direction::Write);
@@ -141,7 +144,10 @@ fn act_on_own<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>) {
             let len = world.size();
             world.write(cx, what, len);
         }
-        10..13 if world.streams[stream].kind == Kind::Pair && world.below(2) == 0 => read_short(world, cx, what),
+        10..13 if world.streams[stream].kind == Kind::Pair && world.below(2) == 0 => {
+            let len = world.size();
+            read_short(world, cx, what, len);
+        }
         10 => {
             let direction = world.direction();
             while world.poll_ready(cx, what, direction) && world.below(2) == 1 {}
@@ -332,12 +338,11 @@ fn close<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, what: What) -> OwnedFd 
 }
 
 /// A read that may say by its answer that there is no more.
-fn read_short<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, what: What) {
+fn read_short<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, what: What, len: usize) {
     let step = world.model.expect_step(what, Direction::Read);
     if matches!(step, Step::CallOrWait | Step::Unclear) {
         return;
     }
-    let len = world.size();
     let mut bytes = vec![0; len];
     // It asks for nothing that a Unix socket would not answer.
     let answer = TcpStream::from_token(world.model.descs[what].token).read(cx, &mut bytes);
