@@ -124,7 +124,7 @@ fn session<'d>(reactor: &mut TheReactor<'_, 'd>, shared: &mut Shared<'d>, fds: u
             13 => _ = actor::spawn(world, reactor),
             14..22 => world.far_end(),
             22..24 => advance(world.below(40) as u64),
-            24 => _ = to_next_alarm(world),
+            24 => _ = towards_next_alarm(world, 1),
             25 => {
                 breaker.wake().unwrap();
                 world.model.woken = true;
@@ -235,18 +235,19 @@ fn next_deadline(reactor: &mut TheReactor<'_, '_>, world: &mut World<'_>) {
     }
 }
 
-/// Lets the time come for which somebody waits; says whether anybody does.
-fn to_next_alarm(world: &World<'_>) -> bool {
+/// Lets the time come for which somebody waits, or a part of the time until then; says whether anybody does.
+fn towards_next_alarm(world: &World<'_>, part: u64) -> bool {
     let next = world.model.next_alarm();
-    advance(next.map_or(0, |next| next.saturating_sub(clock().as_nanos())));
+    advance(next.map_or(0, |next| next.saturating_sub(clock().as_nanos()) / part));
     next.is_some()
 }
 
 /// The script is over: lets the time pass that somebody waits for, and makes room.
 fn finish<'d>(reactor: &mut TheReactor<'_, 'd>, shared: &mut Shared<'d>, fds: usize) {
     settle(reactor, shared, fds);
-    for _ in 0..6 {
-        if to_next_alarm(shared.as_ref().unwrap()) {
+    // On half of the way entries come up that have been pushed out.
+    for part in [2, 1, 2, 1, 2, 1] {
+        if towards_next_alarm(shared.as_ref().unwrap(), part) {
             settle(reactor, shared, fds);
         }
     }

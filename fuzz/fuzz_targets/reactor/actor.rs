@@ -5,12 +5,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use netpoll::net::{TcpStream, UnixListener, UnixStream};
-use netpoll::{
-    Context, Descriptor, Direction, Error, Handler, HandlerId, Instant, OwnedFd, Reactor, Rejected, Source, Stats,
-};
+use netpoll::{Context, Descriptor, Direction, Error, Handler, HandlerId, Instant, OwnedFd, Reactor, Rejected, Source, Stats};
 use rustix::fd::AsRawFd;
 
-use crate::model::{Gate, Step, What, Who};
+use crate::model::{DIRECTIONS, Gate, Step, What, Who};
 use crate::stream::Kind;
 use crate::world::{Ledger, Near, World, advance, clock};
 
@@ -137,9 +135,7 @@ fn act_on_own<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>) {
             let len = world.size();
             world.read(cx, what, len);
         }
-        4..6 => {
-            while world.read(cx, what, 700).is_some_and(|n| n > 0) {}
-        }
+        4..6 => while world.read(cx, what, 700).is_some_and(|n| n > 0) {},
         6..10 => {
             let len = world.size();
             world.write(cx, what, len);
@@ -164,7 +160,11 @@ fn act_on_own<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>) {
                 world.model.clears(what, direction);
             }
         }
-        13..17 => set_deadline(world, cx, what),
+        13..15 => {
+            let direction = world.direction();
+            set_deadline(world, cx, what, direction);
+        }
+        15..17 => DIRECTIONS.into_iter().for_each(|direction| set_deadline(world, cx, what, direction)),
         17 => drop(close(world, cx, what)),
         18 => {
             // Anew, under another token.
@@ -415,8 +415,8 @@ fn accept<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, what: What) {
     }
 }
 
-fn set_deadline<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, what: What) {
-    let (token, direction) = (world.model.descs[what].token, world.direction());
+fn set_deadline<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, what: What, direction: Direction) {
+    let token = world.model.descs[what].token;
     if world.below(2) == 0 {
         let at = world.moment();
         cx.set_deadline(token, direction, at.map(Instant::from_nanos)).unwrap();

@@ -293,8 +293,7 @@ impl<'d> World<'d> {
             _ => {
                 let near = self.model.descs.iter().find(|desc| desc.open && desc.stream == number);
                 // SAFETY: the reactor has it open; the audit says if it has not.
-                self.streams[number].dup =
-                    near.map(|near| unsafe { BorrowedFd::borrow_raw(near.fd) }.try_clone_to_owned().unwrap());
+                self.streams[number].dup = near.map(|near| unsafe { BorrowedFd::borrow_raw(near.fd) }.try_clone_to_owned().unwrap());
             }
         }
     }
