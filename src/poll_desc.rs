@@ -195,7 +195,6 @@ impl<F> PollDesc<F> {
             each(Waiter::new(self.owner));
         }
         for (deadline, directions) in [(&mut *read, Directions::READING), (&mut *write, Directions::WRITING)] {
-            deadline.advance(now);
             if deadline.is_passed() {
                 let ended = self.gates.interrupt(directions);
                 self.gates.waiters(ended, &mut each);
