@@ -192,7 +192,7 @@ fn a_terminal() {
     let (wire, name) = pty();
     let ours = open_path(&name, OFlags::RDWR);
     ioctl_fionbio(&ours, false).unwrap();
-        // A hang-up would overtake what has not been read.
+    // A hang-up would overtake what has not been read.
     let end = |mut wire: File| {
         wire.write_all(b"\x04").unwrap();
         wire
