@@ -19,14 +19,13 @@ const PLACES: usize = CAPACITY - 3;
 fn who_waits_longest_comes_first() {
     alone(|| {
         besiege("four times as many connections as places", Rules::default(), |site| {
-            let mut crowd: Vec<Option<TcpStream>> = (0..CROWD).map(|_| Some(site.connect())).collect();
-            for (number, stream) in crowd.iter_mut().flatten().enumerate() {
+            let mut crowd: Vec<TcpStream> = (0..CROWD).map(|_| site.connect()).collect();
+            for (number, stream) in crowd.iter_mut().enumerate() {
                 stream.write_all(format!("number {number}\n").as_bytes()).unwrap();
             }
-            for leaving in 0..CROWD {
+            for (leaving, mut stream) in crowd.into_iter().enumerate() {
                 let seated = (leaving + PLACES).min(CROWD);
                 util::eventually("the next one's place", || site.journal.accepted.get() == seated as u64 + 1);
-                let mut stream = crowd[leaving].take().unwrap();
                 expect_answer(&mut stream, format!("number {leaving}").as_bytes());
             }
             assert_eq!(site.journal.accepted.get(), CROWD as u64 + 1);

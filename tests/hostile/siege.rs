@@ -94,7 +94,7 @@ pub fn besiege(situation: &str, rules: Rules, hostile: impl FnOnce(&Site<'_>)) -
     drop(storage);
     let lost = std::mem::take(&mut *journal.kept.lock().unwrap()).len() as u64;
     assert_eq!(report::descriptors(), before, "descriptors");
-    assert_eq!(*journal.wrong.lock().unwrap(), [String::new(); 0]);
+    assert_eq!(*journal.wrong.lock().unwrap(), [""; 0]);
     let fair = |most: u64, at_most: u64, of: &str| assert!(most <= at_most, "{most} {of}");
     fair(journal.most_calls.get(), BUDGET, "calls in a run");
     fair(journal.most_runs.get(), CAPACITY as u64, "runs in a pass");
