@@ -125,17 +125,19 @@ fn with_server(storage: &mut Storage, rules: Rules, hostile: impl FnOnce(&Site<'
     let site = Site { address, datagrams, journal: &journal, breaker, thread: &thread };
     let (stats, latencies) = std::thread::scope(|scope| {
         let _stop = StopWhenDropped(&journal, breaker);
-        let server = scope.spawn(|| {
+        let (journal, thread) = (&journal, &thread);
+        // It takes the reactor along, so that nobody waits for an answer when it has failed.
+        let server = scope.spawn(move || {
             // SAFETY: a plain call.
             thread.store(unsafe { libc::pthread_self() } as u64, Ordering::Relaxed);
-            let mut shared = Shared { journal: Arc::clone(&journal), deadlines: rules.deadlines, ending: false, runs: 0 };
+            let mut shared = Shared { journal: Arc::clone(journal), deadlines: rules.deadlines, ending: false, runs: 0 };
             // Before Linux 6.4 the first look at the clock allocates.
             let _ = Clock::Monotonic.now();
             assert_eq!(allocator::calls_of(|| server::serve(&mut reactor, &mut shared)), 0, "calls of the allocator");
             server::expect_rest(&mut reactor, &mut shared);
             server::expect_nothing_left(&mut reactor, &mut shared)
         });
-        let client = scope.spawn(|| polite::ask_and_ask(polite_address, &journal, &rules));
+        let client = scope.spawn(|| polite::ask_and_ask(polite_address, journal, &rules));
         site.until_answered(3);
         let before = report::resident();
         hostile(&site);
