@@ -5,7 +5,7 @@
 //! * memory is what the tables take: the server's thread allocates nothing while it runs, and the process does not grow;
 //! * afterwards all is as it was: no descriptor and no place is lost, and the loop rests.
 //!
-//! How long the polite client waited is printed, one row of the table in the README for each situation:
+//! How long the polite client waited is printed, a row for each situation, as in the README:
 //!
 //! ```sh
 //! cargo test --test hostile -- --nocapture

@@ -62,6 +62,8 @@ pub struct Journal {
     pub most_silent_runs: Count,
     /// Most passes that the polite client's request waited in the kernel.
     pub most_passes: Count,
+    /// In µs of the thread's CPU time.
+    pub longest_pass: Count,
     /// The polite client's requests: sent, answered.
     pub polite_asked: Count,
     pub polite_answered: Count,

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use crate::journal::Journal;
+
 /// What the parent process prints of its child's output.
 pub const MARK: &str = "hostile: ";
 
-/// Situation, requests, median, 99th percentile, maximum (in µs), most passes that a request has waited.
-pub fn row(situation: &str, latencies: &mut [Duration], passes: Option<u64>) -> String {
+/// Situation, requests, their latencies: median, 99th percentile and maximum in µs; most passes that one has waited, and the longest pass in µs
+/// of CPU time.
+pub fn row(situation: &str, latencies: &mut [Duration], journal: Option<&Journal>) -> String {
     latencies.sort_unstable();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_micros();
-    let passes = passes.map_or(String::from("-"), |passes| passes.to_string());
-    format!("| {situation} | {} | {} | {} | {} | {passes} |", latencies.len(), at(0.5), at(0.99), at(1.0))
+    let passes =
+        journal.map_or(String::from("| |"), |journal| format!("| {} | {} |", journal.most_passes.get().max(1), journal.longest_pass.get()));
+    format!("| {situation} | {} | {} | {} | {} {passes}", latencies.len(), at(0.5), at(0.99), at(1.0))
 }
 
 /// Of this process, in kB.
