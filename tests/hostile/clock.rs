@@ -96,13 +96,13 @@ fn jump_ahead_by_days() {
 #[test]
 fn backwards() {
     alone(|| {
-        let idle = Duration::from_millis(500);
+        let idle = Duration::from_millis(1200);
         with_bent_clock("clock goes backwards", idle, |site| {
             let mut peers = silent_peers(site);
             jump(-nanos(IDLE));
             finish_pass(site);
             let before = site.journal.idle_cut.get();
-            expect_no_spin(site, 2 * idle);
+            expect_no_spin(site, idle + idle / 4);
             assert_eq!(site.journal.idle_cut.get(), before, "early");
             jump(nanos(IDLE));
             site.breaker.wake().unwrap();
@@ -115,7 +115,7 @@ fn backwards() {
 #[test]
 fn frozen() {
     alone(|| {
-        let idle = Duration::from_secs(1);
+        let idle = Duration::from_millis(1200);
         with_bent_clock("clock stands still", idle, |site| {
             let mut peers = silent_peers(site);
             freeze();

@@ -11,7 +11,7 @@ use crate::polite::{ask, expect_end};
 use crate::siege::{Rules, alone, besiege};
 use crate::{network, util};
 
-const IDLE: Duration = Duration::from_millis(800);
+const IDLE: Duration = Duration::from_millis(1200);
 const PEERS: usize = 60;
 
 /// Some have never said anything, some have.

@@ -24,11 +24,12 @@ const IDLE: Duration = Duration::from_millis(1000);
 
 /// Lorises that send a byte now and then, peers that never say anything, and a client that wants to be answered.
 fn besiege(situation: &str, server: &Example, trickle: u8, ask: impl Fn(&mut TcpStream) -> std::io::Result<()>) {
+    let mut spoke = Instant::now();
     let mut polite = server.connect();
     ask(&mut polite).unwrap();
     let with_one = server.descriptors();
     let mut lorises: Vec<TcpStream> = (0..LORISES).map(|_| server.connect()).collect();
-    let (mut latencies, mut spoke) = (Vec::new(), Instant::now());
+    let mut latencies = Vec::new();
     for request in 0..REQUESTS {
         if request % 5 == 0 {
             lorises.iter_mut().step_by(2).for_each(|loris| drop(loris.write(&[trickle])));
