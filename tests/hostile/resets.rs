@@ -59,7 +59,7 @@ fn reset_within_requests_and_after_them() {
 fn reset_within_answers() {
     alone(|| {
         const PEERS: usize = 20;
-        let rules = Rules { buffers: Some(1), ..Rules::default() };
+        let rules = Rules { small_send_buffers: true, ..Rules::default() };
         besiege("reset in the middle of an answer", rules, |site| {
             for _ in 0..10 {
                 let mut peers: Vec<TcpStream> = (0..PEERS).map(|_| deaf(site)).collect();

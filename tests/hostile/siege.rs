@@ -24,8 +24,10 @@ pub struct Rules {
     pub deadlines: Deadlines,
     pub clock: Clock,
     pub keep_alive: Option<KeepAlive>,
-    /// Of the server's sockets; the kernel's choice if `None`.
-    pub buffers: Option<usize>,
+    /// Of the server's sockets: the smallest that the kernel has.
+    pub small_send_buffers: bool,
+    /// With it, requests come in as slowly as zero-window probes; segments are dropped and sent again after 200 ms.
+    pub small_recv_buffers: bool,
     /// The polite client makes a new connection for each request, at a listener of its own.
     pub fresh_connections: bool,
     pub datagrams: bool,
@@ -35,7 +37,15 @@ impl Default for Rules {
     fn default() -> Rules {
         let deadlines = Deadlines { idle: Duration::from_secs(30), request: None, write: Duration::from_secs(30) };
         let clock = Clock::Monotonic;
-        Rules { deadlines, clock, keep_alive: None, buffers: None, fresh_connections: false, datagrams: false }
+        Rules {
+            deadlines,
+            clock,
+            keep_alive: None,
+            small_send_buffers: false,
+            small_recv_buffers: false,
+            fresh_connections: false,
+            datagrams: false,
+        }
     }
 }
 
@@ -166,10 +176,12 @@ fn listen(reactor: &mut Reactor<'_, Task>, rules: &Rules) -> SocketAddr {
     let mut options = ListenOptions::default();
     options.keep_alive = rules.keep_alive;
     let socket = TcpListener::bind_with("127.0.0.1:0".parse().unwrap(), &options).unwrap();
-    if let Some(bytes) = rules.buffers {
-        // Inherited by what it accepts.
-        sockopt::set_socket_send_buffer_size(&socket, bytes).unwrap();
-        sockopt::set_socket_recv_buffer_size(&socket, bytes).unwrap();
+    // Inherited by what it accepts.
+    if rules.small_send_buffers {
+        sockopt::set_socket_send_buffer_size(&socket, 1).unwrap();
+    }
+    if rules.small_recv_buffers {
+        sockopt::set_socket_recv_buffer_size(&socket, 1).unwrap();
     }
     let address = socket.local_addr().unwrap();
     reactor.spawn_with(socket, |socket| Task::Listener(Listener { socket, last: None })).unwrap();

@@ -12,7 +12,7 @@ use crate::siege::{Rules, Site, alone, besiege};
 fn one_byte_at_a_time() {
     alone(|| {
         const PEERS: usize = 40;
-        besiege("one byte at a time", Rules { buffers: Some(1), ..Rules::default() }, |site| {
+        besiege("one byte at a time", Rules { small_send_buffers: true, small_recv_buffers: true, ..Rules::default() }, |site| {
             let mut peers: Vec<TcpStream> = (0..PEERS).map(|_| small(site)).collect();
             for round in 0..3 {
                 let questions: Vec<Vec<u8>> = (0..PEERS).map(|peer| format!("question {round} of peer {peer}\n").into_bytes()).collect();
