@@ -103,15 +103,18 @@ impl Client {
         any
     }
 
-    /// Reads what there is; every arrival pushes the idle deadline out, as every answer does.
+    /// Reads what there is. What begins a request pushes the idle deadline out, as every answer does; what goes on with it does not, or a
+    /// client that sends a byte now and then would keep its seat for ever.
     fn read(&mut self, cx: &mut Cx<'_>) -> Poll<Result<(), Error>> {
         let mut chunk = [0; TCP_MAX];
         let room = TCP_MAX - self.input.len();
         match ready!(self.stream.read(cx, &mut chunk[..room])) {
             Ok(0) => self.deaf = true,
             Ok(length) => {
+                if self.input.is_empty() {
+                    self.stream.set_read_timeout(cx, Some(self.idle))?;
+                }
                 let _ = self.input.extend_from_slice(&chunk[..length]);
-                self.stream.set_read_timeout(cx, Some(self.idle))?;
             }
             Err(Error::TimedOut) if cx.shared().owes(self.seat) => self.stream.set_read_timeout(cx, Some(self.idle))?, // it waits, for us
             Err(Error::TimedOut) => {

@@ -76,7 +76,7 @@ struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     response_timeout: u64,
 
-    /// When a client that asks nothing is disconnected
+    /// When a client that asks nothing, or does not come to the end of a request, is disconnected
     #[arg(long, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..))]
     idle_timeout: u64,
 
