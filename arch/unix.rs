@@ -411,6 +411,14 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_mean_something_else_elsewhere() {
+        let is_solaris = cfg!(any(target_os = "solaris", target_os = "illumos"));
+        assert_eq!(connected(Err(Errno::INVAL)), if is_solaris { Ok(()) } else { Err(Errno::INVAL) });
+        assert_eq!(written(Err(Errno::PROTOTYPE)), Err(if cfg!(target_vendor = "apple") { Errno::CONNRESET } else { Errno::PROTOTYPE }));
+        assert_eq!((connected(Err(Errno::CONNREFUSED)), written(Err(Errno::PIPE))), (Err(Errno::CONNREFUSED), Err(Errno::PIPE)));
+    }
+
+    #[test]
     fn clocks_go_on() {
         assert!(monotonic() <= monotonic() && boottime() <= boottime());
         assert!(monotonic() > Instant::from_nanos(0));
