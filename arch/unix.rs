@@ -418,6 +418,18 @@ mod tests {
         assert_eq!((connected(Err(Errno::CONNREFUSED)), written(Err(Errno::PIPE))), (Err(Errno::CONNREFUSED), Err(Errno::PIPE)));
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn mapped_lifetime_is_not_for_sockets_without_mapped_addresses() {
+        for (v6_only, expected) in [(true, None), (false, Some(5))] {
+            let fd = socket(AddressFamily::INET6, SocketType::DGRAM).unwrap();
+            set_v6_only(&fd, v6_only).unwrap();
+            let before = sockopt::ip_ttl(&fd).unwrap();
+            set_mapped_ttl(fd.as_fd(), 5).unwrap();
+            assert_eq!(sockopt::ip_ttl(&fd), Ok(expected.unwrap_or(before)));
+        }
+    }
+
     #[test]
     fn clocks_go_on() {
         assert!(monotonic() <= monotonic() && boottime() <= boottime());

@@ -282,6 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn next_frame_can_be_skipped_after_one_that_was_there_whole() {
+        let mut frames = of::<_, 8>(LengthPrefix::U8, b"\x03abc");
+        frames.skip_frame();
+        assert_eq!(frames.next_frame(), Ok(None));
+        frames.skip_frame();
+        feed(&mut frames, b"\x01d\x01e");
+        assert_eq!(frames.next_frame(), some(b"e"));
+    }
+
+    #[test]
     fn debug_says_how_much_is_unread() {
         let mut lines = of::<_, 8>(LINE, b"abc\ndef");
         assert_eq!(lines.next_frame(), some(b"abc"));

@@ -123,20 +123,20 @@ mod tests {
     use std::string::String;
 
     fn describe(polls: &mut u64, cx: &mut Context<'_, Callback<String, u64>>) -> Poll<Result<(), Error>> {
-        *polls = cx.stats().polls;
+        assert_eq!(cx.stats().polls, *polls);
         *cx.shared() = format!("{cx:?}");
         Poll::Ready(Ok(()))
     }
 
     #[test]
     fn handlers_and_contexts_print_whose_they_are() {
-        let handler = || Callback { f: describe, data: 7 };
-        assert_eq!(format!("{:?}", handler()), "Callback { data: 7, .. }");
+        let handler = |polls| Callback { f: describe, data: polls };
+        assert_eq!(format!("{:?}", handler(7)), "Callback { data: 7, .. }");
         let mut storage = ReactorStorage::<_, 2, 1>::new();
         let mut reactor = Reactor::new(&mut storage).unwrap();
         let mut text = String::new();
         for polls in 1..3 {
-            let id = reactor.spawn(handler()).unwrap();
+            let id = reactor.spawn(handler(polls)).unwrap();
             reactor.run_once(Timeout::Now, &mut text).unwrap();
             let start = format!("Context {{ id: {id:?}, io: Io {{ waiter: Waiter({}), stats: Stats {{ polls: {polls}, ", id.index());
             assert!(text.starts_with(&start), "{text}");
