@@ -553,6 +553,9 @@ mod tests {
         for vacant in [first, next] {
             assert!(table.get(vacant).is_err() && table.get_mut(vacant).is_err());
         }
+        // Nor for whoever guesses its next use.
+        assert_eq!(storage.lend().get_owned(next, NOBODY).map(drop), Err(Error::Closed));
+        let mut table = storage.lend();
         assert_eq!(table.insert(4, Interest::default()).unwrap(), next);
         assert!(table.get(first).is_err() && table.get_mut(first).is_err());
         assert_eq!(table.get(next).unwrap().fd(), Some(&4));
