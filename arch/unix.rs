@@ -411,6 +411,26 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_mean_something_else_elsewhere() {
+        let is_solaris = cfg!(any(target_os = "solaris", target_os = "illumos"));
+        assert_eq!(connected(Err(Errno::INVAL)), if is_solaris { Ok(()) } else { Err(Errno::INVAL) });
+        assert_eq!(written(Err(Errno::PROTOTYPE)), Err(if cfg!(target_vendor = "apple") { Errno::CONNRESET } else { Errno::PROTOTYPE }));
+        assert_eq!((connected(Err(Errno::CONNREFUSED)), written(Err(Errno::PIPE))), (Err(Errno::CONNREFUSED), Err(Errno::PIPE)));
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn mapped_lifetime_is_not_for_sockets_without_mapped_addresses() {
+        for (v6_only, expected) in [(true, None), (false, Some(5))] {
+            let fd = socket(AddressFamily::INET6, SocketType::DGRAM).unwrap();
+            set_v6_only(&fd, v6_only).unwrap();
+            let before = sockopt::ip_ttl(&fd).unwrap();
+            set_mapped_ttl(fd.as_fd(), 5).unwrap();
+            assert_eq!(sockopt::ip_ttl(&fd), Ok(expected.unwrap_or(before)));
+        }
+    }
+
+    #[test]
     fn clocks_go_on() {
         assert!(monotonic() <= monotonic() && boottime() <= boottime());
         assert!(monotonic() > Instant::from_nanos(0));

@@ -384,6 +384,7 @@ mod tests {
             queue.check();
         }
         assert_eq!((queue.due(at(9)), queue.due(at(10)), queue.due(at(1000))), (None, Some(0), Some(0)));
+        assert_eq!((queue.len(), queue.is_empty()), (4, false));
         assert_eq!(drain(&mut queue), [(10, 0), (20, 1), (30, 3), (70, 7)]);
     }
 
@@ -591,6 +592,7 @@ mod tests {
         let mut random = XorShift(3);
         let mut storage = BoxedQueueStorage::with_capacity(30);
         let capacity = storage.nodes.capacity();
+        assert!(capacity >= 30);
         against_model(&mut storage.lend(), capacity as u64, 1000, STEPS, &mut random);
         assert_eq!(storage.nodes.capacity(), capacity);
         assert_eq!(BoxedQueueStorage::default().lend().schedule(0, at(0)), Err(Error::Full));

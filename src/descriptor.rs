@@ -293,3 +293,15 @@ impl<T> fmt::Debug for Unopened<T> {
         f.debug_struct("Unopened").field("fd", &self.fd).field("connecting", &self.connecting).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unopened_prints_its_descriptor() {
+        let (read, _write) = crate::os::pipe().unwrap();
+        let text = std::format!("{read:?}");
+        assert!(text.starts_with("Unopened { fd: OwnedFd {") && text.ends_with(", connecting: false }"), "{text}");
+    }
+}

@@ -213,3 +213,34 @@ impl<T> fmt::Display for Rejected<T> {
 }
 
 impl<T> core::error::Error for Rejected<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::error::Error as _;
+    use std::format;
+    use std::string::ToString;
+
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[test]
+    fn messages_are_those_of_strerror() {
+        let mut known = 0;
+        for number in 1..200 {
+            if let Some(message) = message(Errno::from_raw_os_error(number)) {
+                known += 1;
+                let strerror = std::io::Error::from_raw_os_error(number).to_string();
+                assert_eq!(format!("{message} (os error {number})"), strerror[..1].to_lowercase() + &strerror[1..]);
+            }
+        }
+        assert_eq!(known, 47);
+    }
+
+    #[test]
+    fn errors_print_what_they_are_about() {
+        let refused = OpError::new("dial", "127.0.0.1:9", Errno::CONNREFUSED);
+        assert_eq!(refused.source().map(ToString::to_string).as_deref(), Some("connection refused"));
+        let rejected = Rejected::new(7, Error::Full);
+        assert_eq!(rejected.to_string(), "table is full");
+        assert_eq!(format!("{rejected:?}"), "Rejected { error: Full, .. }");
+    }
+}

@@ -200,3 +200,50 @@ impl Gates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::vec::Vec;
+
+    #[test]
+    fn waiter_prints_its_number() {
+        assert_eq!(format!("{:?}", Waiter::new(7)), "Waiter(7)");
+    }
+
+    #[test]
+    fn what_is_armed_and_spent_one_by_one() {
+        let (read, write) = (Directions::of(Direction::Read), Directions::of(Direction::Write));
+        let mut gates = Gates::new(Interest::default());
+        gates.wait(Direction::Read, Waiter::new(1));
+        gates.wait(Direction::Write, Waiter::new(2));
+        assert_eq!((gates.armed(), gates.unarmed()), (Directions::NONE, read.union(write)));
+        gates.arm(read);
+        gates.arm(read);
+        assert_eq!((gates.armed(), gates.unarmed()), (read, write));
+        gates.arm(Directions::ALL);
+        assert_eq!((gates.armed(), gates.unarmed()), (Directions::ALL, Directions::NONE));
+        // What is armed and open already, and nobody waits for, need not be.
+        assert_eq!(gates.unused(Directions::ALL), Directions::NONE);
+        gates.open(write);
+        assert_eq!((gates.unused(Directions::ALL), gates.unused(read)), (write, Directions::NONE));
+        gates.spend(write);
+        assert_eq!((gates.armed(), gates.unused(Directions::ALL)), (Directions::ALL.without(write), Directions::NONE));
+        gates.spend(write);
+        assert_eq!((gates.armed(), gates.unarmed()), (Directions::ALL.without(write), Directions::NONE));
+    }
+
+    #[test]
+    fn shut_keeps_the_waits_that_are_to_be_handed_out() {
+        let mut gates = Gates::new(Interest::default());
+        gates.wait(Direction::Read, Waiter::new(1));
+        gates.wait(Direction::Write, Waiter::new(2));
+        gates.shut(|waiter| waiter == Waiter::new(2));
+        assert_eq!((gates.get(Direction::Read), gates.get(Direction::Write)), (Gate::Unopened, Gate::Waiting(Waiter::new(2))));
+        let mut run = Vec::new();
+        let ended = gates.interrupt(Directions::ALL);
+        gates.waiters(ended, |waiter| run.push(waiter));
+        assert_eq!((run, gates.is_waited_for()), (Vec::from([Waiter::new(2)]), false));
+    }
+}

@@ -156,3 +156,55 @@ impl fmt::Debug for Interest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    const ALL: [(Interest, &str); 6] = [
+        (Interest::READ, "READ"),
+        (Interest::WRITE, "WRITE"),
+        (Interest::PRIORITY, "PRIORITY"),
+        (Interest::EXCLUSIVE, "EXCLUSIVE"),
+        (Interest::WAKEUP, "WAKEUP"),
+        (Interest::CONNECTING, "CONNECTING"),
+    ];
+
+    #[test]
+    fn choices_are_distinct_and_print_their_names() {
+        for (place, (one, name)) in ALL.into_iter().enumerate() {
+            assert_eq!(format!("{one:?}"), name);
+            assert_eq!(one | one, one);
+            for (other, second) in ALL.into_iter().skip(place + 1) {
+                let mut both = one;
+                both |= other;
+                assert!(both.contains(one) && both.contains(other) && !one.contains(both));
+                assert_eq!((both | one, both.without(one), one.without(other)), (both, other, one));
+                assert_eq!(format!("{both:?}"), format!("{name} | {second}"));
+            }
+        }
+    }
+
+    #[test]
+    fn three_choices_have_a_direction() {
+        for (interest, name) in ALL {
+            assert_eq!(interest.has_direction(), matches!(name, "READ" | "WRITE" | "PRIORITY"), "{name}");
+            assert!((Interest::default() | interest).has_direction());
+        }
+        assert!(!Interest::WAKEUP.without(Interest::WAKEUP).has_direction());
+    }
+
+    #[test]
+    fn sets_of_directions() {
+        let all = (0..8).map(Directions);
+        for (a, b) in all.clone().flat_map(|a| all.clone().map(move |b| (a, b))) {
+            for bit in [1, 2, 4].map(Directions) {
+                let (in_a, in_b) = (a.intersects(bit), b.intersects(bit));
+                assert_eq!(a.union(b).intersects(bit), in_a || in_b);
+                assert_eq!(a.and(b).intersects(bit), in_a && in_b);
+                assert_eq!(a.without(b).intersects(bit), in_a && !in_b);
+            }
+        }
+    }
+}

@@ -191,7 +191,8 @@ impl<F> PollDesc<F> {
     pub(crate) fn expire(&mut self, now: Instant, mut each: impl FnMut(Waiter)) -> Option<Instant> {
         let [read, write] = &mut self.deadlines;
         read.advance(now);
-        if read.is_passed() && core::mem::take(&mut self.held) && self.owner < VACANT {
+        write.advance(now);
+        if read.is_passed() && core::mem::take(&mut self.held) && self.owner != NOBODY {
             each(Waiter::new(self.owner));
         }
         for (deadline, directions) in [(&mut *read, Directions::READING), (&mut *write, Directions::WRITING)] {
@@ -203,6 +204,63 @@ impl<F> PollDesc<F> {
         match (read.ahead(), write.ahead()) {
             (Some(read), Some(write)) => Some(read.min(write)),
             (read, write) => read.or(write),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    const fn at(nanos: u64) -> Instant {
+        Instant::from_nanos(nanos)
+    }
+
+    fn desc(owner: Owner) -> PollDesc<()> {
+        let mut desc = PollDesc::new((), NonZeroU32::MIN, Interest::default());
+        desc.owner = owner;
+        desc
+    }
+
+    fn expire(desc: &mut PollDesc<()>, now: u64) -> (Vec<u32>, Option<Instant>) {
+        let mut run = Vec::new();
+        let again = desc.expire(at(now), |waiter| run.push(waiter.get()));
+        (run, again)
+    }
+
+    #[test]
+    fn held_owner_is_run_once_by_the_read_deadline() {
+        let mut desc = desc(5);
+        desc.set_deadline(Direction::Write, Some(at(10)), at(0));
+        desc.set_deadline(Direction::Read, Some(at(20)), at(0));
+        desc.hold();
+        assert_eq!(expire(&mut desc, 10), (Vec::from([]), Some(at(20))));
+        assert_eq!(expire(&mut desc, 20), (Vec::from([5]), None));
+        desc.set_deadline(Direction::Read, Some(at(30)), at(20));
+        assert_eq!(expire(&mut desc, 30), (Vec::from([]), None));
+    }
+
+    #[test]
+    fn nobody_is_not_run() {
+        let mut desc = desc(NOBODY);
+        desc.hold();
+        desc.set_deadline(Direction::Read, Some(at(10)), at(0));
+        assert_eq!(expire(&mut desc, 10), (Vec::from([]), None));
+    }
+
+    #[test]
+    fn next_look_is_at_the_earlier_deadline() {
+        for (read, write) in [(10, 20), (20, 10)] {
+            let mut desc = desc(NOBODY);
+            desc.wait(Direction::Read, Waiter::new(1));
+            desc.wait(Direction::Write, Waiter::new(2));
+            desc.set_deadline(Direction::Read, Some(at(read)), at(0));
+            desc.set_deadline(Direction::Write, Some(at(write)), at(0));
+            assert_eq!(expire(&mut desc, 9), (Vec::from([]), Some(at(10))));
+            let (first, second) = if read < write { (1, 2) } else { (2, 1) };
+            assert_eq!(expire(&mut desc, 10), (Vec::from([first]), Some(at(20))));
+            assert_eq!(expire(&mut desc, 20), (Vec::from([second]), None));
         }
     }
 }

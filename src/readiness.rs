@@ -338,6 +338,13 @@ mod tests {
     }
 
     #[test]
+    fn bits_are_epolls_own() {
+        for events in [0x0, 0x1, 0x2, 0x4, 0x8, 0x10, 0x2000, 0x201f] {
+            assert_eq!(u32::from(Readiness::from_epoll(events).bits()), events);
+        }
+    }
+
+    #[test]
     fn plain_bits_wake_their_own_side() {
         for (readiness, expected) in [
             (Readiness::EMPTY, (false, false, false)),

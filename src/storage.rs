@@ -91,3 +91,22 @@ impl<'a, T> Slots<'a, T> {
         }
     }
 }
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn boxed_slots_never_grow() {
+        let mut vec = Vec::with_capacity(2);
+        let capacity = vec.capacity();
+        let mut slots = Slots::Boxed(&mut vec);
+        for n in 0..capacity {
+            assert_eq!((slots.push(n), slots.len()), (Ok(()), n + 1));
+        }
+        assert_eq!((slots.push(7), slots.len(), slots.capacity()), (Err(7), capacity, capacity));
+        slots.clear();
+        assert_eq!((slots.len(), slots.push(7)), (0, Ok(())));
+    }
+}

@@ -79,3 +79,45 @@ pub trait Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gates::Waiter;
+    use crate::poller::{Poller, PollerStorage};
+
+    /// Answers always the same.
+    struct Always(usize);
+
+    impl Reader for Always {
+        fn read(&self, _: &mut Io<'_>, _: &mut [u8]) -> Poll<Result<usize, Error>> {
+            Poll::Ready(Ok(self.0))
+        }
+    }
+
+    impl Writer for Always {
+        fn write(&self, _: &mut Io<'_>, _: &[u8]) -> Poll<Result<usize, Error>> {
+            Poll::Ready(Ok(self.0))
+        }
+    }
+
+    #[test]
+    fn wrong_answers_are_errors() {
+        let mut storage = PollerStorage::<1>::new();
+        let mut poller = Poller::new(&mut storage).unwrap();
+        let mut io = poller.io(Waiter::new(1));
+        // 2 of 3 are possible once, and too much for what is left.
+        for (answer, expected, done) in [
+            (0, Err(Error::UnexpectedEof), 0),
+            (2, Err(Errno::INVAL.into()), 2),
+            (4, Err(Errno::INVAL.into()), 0),
+            (3, Ok(()), 3),
+            (1, Ok(()), 3),
+        ] {
+            let (mut filled, mut sent) = (0, 0);
+            assert_eq!(Always(answer).read_exact(&mut io, &mut [0; 3], &mut filled), Poll::Ready(expected), "{answer}");
+            assert_eq!(Always(answer).write_all(&mut io, &[0; 3], &mut sent), Poll::Ready(expected), "{answer}");
+            assert_eq!((filled, sent), (done, done), "{answer}");
+        }
+    }
+}

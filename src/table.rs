@@ -437,11 +437,12 @@ mod tests {
         table.slots.get_mut(first.index()).unwrap().generation = u32::MAX;
         let last = Token::from_u64(u64::from(u32::MAX) << 32).unwrap();
         assert_eq!(table.remove(last), Ok(3));
-        assert_eq!(table.retired(), 1);
+        assert_eq!((table.retired(), table.len(), table.is_empty()), (1, 1, false));
         assert!(!table.has_room());
         assert_eq!(table.insert(5, Interest::default()).unwrap_err().error, Error::Full);
         assert_eq!(table.remove(last), Err(Error::Closed));
         assert_eq!(table.remove(other), Ok(4));
+        assert_eq!((table.retired(), table.len(), table.is_empty()), (1, 0, true));
         assert_eq!(table.insert(5, Interest::default()).unwrap().index(), other.index());
     }
 
@@ -540,6 +541,37 @@ mod tests {
         assert_eq!(desc.gate(Direction::Read), Gate::Ready);
         assert_eq!(desc.prepare(Direction::Write, W, turn), Step::Call);
         assert_eq!(desc.prepare(Direction::Read, W, Some(Turn { run: 2, budget })), Step::Call);
+    }
+
+    #[test]
+    fn stale_token_finds_nothing() {
+        let mut storage = TableStorage::<u32, 1>::new();
+        let mut table = storage.lend();
+        let first = table.insert(3, Interest::default()).unwrap();
+        table.remove(first).unwrap();
+        let next = Token::from_u64(first.to_u64() + (1 << 32)).unwrap();
+        for vacant in [first, next] {
+            assert!(table.get(vacant).is_err() && table.get_mut(vacant).is_err());
+        }
+        // Nor for whoever guesses its next use.
+        assert_eq!(storage.lend().get_owned(next, NOBODY).map(drop), Err(Error::Closed));
+        let mut table = storage.lend();
+        assert_eq!(table.insert(4, Interest::default()).unwrap(), next);
+        assert!(table.get(first).is_err() && table.get_mut(first).is_err());
+        assert_eq!(table.get(next).unwrap().fd(), Some(&4));
+        assert_eq!(table.get_mut(next).unwrap().fd(), Some(&4));
+        assert_eq!((table.retired(), table.len()), (0, 1));
+    }
+
+    #[test]
+    fn removal_of_what_is_in_no_list_leaves_the_list_alone() {
+        let mut storage = TableStorage::<u32, 2>::new();
+        let mut table = storage.lend();
+        let mut owned = NIL;
+        let nobodys = table.insert(3, Interest::default()).unwrap();
+        let mine = table.insert_for(7, &mut owned, 4, Interest::default()).unwrap();
+        assert_eq!(table.remove_at(nobodys.index(), &mut owned, None), Some(3));
+        assert_eq!(owned, mine.index());
     }
 
     #[test]

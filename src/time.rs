@@ -173,4 +173,11 @@ mod tests {
         assert_eq!(Instant::from_nanos(0) + Duration::from_secs(18_446_744_074), Instant::FAR_FUTURE);
         assert_eq!(Instant::from_nanos(0) - Instant::FAR_FUTURE, Duration::ZERO);
     }
+
+    #[test]
+    fn moments_and_deadlines_print_as_what_they_are() {
+        let (zero, one) = (Instant::from_nanos(0), Instant::from_nanos(1));
+        assert_eq!(std::format!("{one:?} {:?}", Instant::FAR_FUTURE), "1ns FAR_FUTURE");
+        assert_eq!(std::format!("{:?} {:?} {:?}", Deadline::NONE, Deadline::at(one, one), Deadline::at(one, zero)), "none passed 1ns");
+    }
 }

@@ -333,32 +333,128 @@ fn a_timeout_is_resumed_in_the_middle() {
     });
 }
 
+type One = Outbox<Vec<u8>, 1, 4>;
+
+fn with_one(test: impl FnOnce(&mut Reactor<'_, Script<One>>, &mut One)) {
+    let mut storage = ReactorStorage::<Script<One>, 8, 1>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let shared = &mut One::new();
+    reactor
+        .spawn(script(|cx: &mut Context<'_, Script<One>>| {
+            Outbox::push(cx, |shared| shared, vec![0]).unwrap();
+            DONE
+        }))
+        .unwrap();
+    settle(&mut reactor, shared);
+    test(&mut reactor, shared);
+}
+
+/// Waits for room, and never comes for it; runs in each round if it is `busy`.
+fn asks_once(busy: bool) -> Script<One> {
+    let mut asked = false;
+    script(move |cx: &mut Context<'_, Script<One>>| {
+        if !std::mem::replace(&mut asked, true) {
+            assert!(Outbox::poll_room(cx, |shared| shared).is_pending());
+        }
+        if busy {
+            cx.yield_now();
+        } else {
+            let _ = cx.poll_notified();
+        }
+        Poll::Pending
+    })
+}
+
+/// Pushes one message when there is room, and logs each run: whether it was the last.
+fn pushes_one<const N: usize>(log: &Log<bool>) -> Script<Outbox<Vec<u8>, N, 4>> {
+    let log = log.clone();
+    script(move |cx: &mut Context<'_, Script<Outbox<Vec<u8>, N, 4>>>| {
+        let room = Outbox::poll_room(cx, |shared| shared);
+        log.push(room.is_ready());
+        ready!(room)?;
+        Outbox::push(cx, |shared| shared, vec![1])?;
+        DONE
+    })
+}
+
+/// Writes to `stream` what is there, and does not run without a reason.
+fn drains<const N: usize>(stream: Throttle) -> Script<Outbox<Vec<u8>, N, 4>> {
+    let mut sent = 0;
+    script(move |cx: &mut Context<'_, Script<Outbox<Vec<u8>, N, 4>>>| {
+        ready!(Outbox::drain(cx, |shared| shared, &stream, &mut sent))?;
+        Poll::Pending
+    })
+}
+
 // Who is run because there is room, and does not use it, does not leave those behind him waiting.
 #[test]
 fn room_that_is_not_used_goes_to_the_next() {
-    with_reactor(|reactor, shared| {
-        let done = Log::new();
-        reactor.spawn(pusher(lines(b'a', 0, 2, 8), &done)).unwrap();
+    for busy in [false, true] {
+        with_one(|reactor, shared| {
+            let log = Log::new();
+            for _ in 0..2 {
+                reactor.spawn(asks_once(busy)).unwrap();
+            }
+            settle(reactor, shared);
+            for _ in 0..2 {
+                reactor.spawn(pushes_one(&log)).unwrap();
+            }
+            settle(reactor, shared);
+            assert_eq!(log.take(), [false; 2]); // once each: who waits is not run
+            reactor.spawn(slow_writer()).unwrap();
+            for _ in 0..4 {
+                settle(reactor, shared);
+            }
+            assert_eq!((log.take().into_iter().filter(|&last| last).count(), shared.len()), (2, 0));
+        });
+    }
+}
+
+// Room is kept for one who has been called and does not come: whoever came by meanwhile is run for it, although nothing is written any more.
+#[test]
+fn who_came_by_gets_the_room_that_is_not_used() {
+    with_one(|reactor, shared| {
+        let log = Log::new();
+        reactor.spawn(asks_once(false)).unwrap();
         settle(reactor, shared);
-        for _ in 0..2 {
-            let mut asked = false;
-            reactor
-                .spawn(script(move |cx: &mut Cx<'_>| {
-                    if !std::mem::replace(&mut asked, true) {
-                        assert!(Outbox::poll_room(cx, at).is_pending());
-                    }
-                    let _ = cx.poll_notified();
-                    Poll::Pending
-                }))
-                .unwrap();
-        }
+        reactor.spawn(drains(Throttle(Cell::new(true)))).unwrap();
+        reactor.spawn(pushes_one(&log)).unwrap();
         settle(reactor, shared);
-        for name in [b'b', b'c'] {
-            reactor.spawn(pusher(lines(name, 0, 1, 8), &done)).unwrap();
-        }
+        assert_eq!(log.take(), [false, true]);
+    });
+}
+
+// As many are run as there is room for.
+#[test]
+fn room_for_one_runs_one() {
+    let mut storage = ReactorStorage::<Script<Outbox<Vec<u8>, 2, 4>>, 8, 1>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let shared = &mut Outbox::new();
+    let logs = [(); 5].map(|()| Log::new());
+    for log in &logs {
+        reactor.spawn(pushes_one(log)).unwrap();
+    }
+    settle(&mut reactor, shared);
+    reactor.spawn(drains(Throttle(Cell::new(true)))).unwrap();
+    settle(&mut reactor, shared);
+    assert_eq!(logs.map(|log| log.take()), [vec![true], vec![true], vec![false, true], vec![false], vec![false]]);
+}
+
+// A message of which nothing was sent has not begun.
+#[test]
+fn clear_takes_what_has_not_begun() {
+    with_one(|reactor, shared| {
+        reactor.spawn(drains(Throttle(Cell::new(false)))).unwrap();
         settle(reactor, shared);
-        let (_peer, _) = spawn_writer(reactor);
-        run_until(reactor, shared, |shared| done.len() == 3 && shared.is_empty());
+        assert_eq!(shared.len(), 1);
+        reactor
+            .spawn(script(|cx: &mut Context<'_, Script<One>>| {
+                Outbox::clear(cx, |shared| shared);
+                DONE
+            }))
+            .unwrap();
+        settle(reactor, shared);
+        assert!(shared.is_empty());
     });
 }
 

@@ -623,6 +623,8 @@ fn a_timer_can_be_pushed_out_and_pulled_in() {
         advance(3 * SECOND);
         settle(reactor, &mut None);
         assert_eq!(log.take(), []);
+        // At the first time, and at the last one.
+        assert_eq!(reactor.stats().deadlines, 2);
     });
 }
 

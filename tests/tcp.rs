@@ -603,6 +603,19 @@ fn a_short_read_closes_the_gate() {
 
 // Data and the end in one event: a short read must not close the gate over the end (RDHUP is trouble).
 #[test]
+fn the_end_is_told_again_also_before_the_first_poll() {
+    with_poller(|poller| {
+        let (peer, ours) = pair();
+        drop(peer);
+        rustix::event::poll(&mut [rustix::event::PollFd::new(&ours, PollFlags::IN)], None).unwrap();
+        let stream = ours.open(&mut poller.io(ME)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(stream.read(&mut poller.io(ME), &mut [0; 8]), Poll::Ready(Ok(0)));
+        }
+    });
+}
+
+#[test]
 fn data_then_end_in_one_event() {
     with_stream(|poller, stream, mut peer, probe| {
         assert!(stream.read(&mut poller.io(ME), &mut [0; 64]).is_pending());

@@ -2,7 +2,7 @@
 
 mod util;
 
-use netpoll::{Clock, Direction, OwnedFd, PollerStorage, Timeout, Waiter};
+use netpoll::{Clock, Direction, OwnedFd, Poller, PollerStorage, Timeout, Waiter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -388,6 +388,25 @@ fn a9_next_deadline_of_a_past_deadline() {
     poller.io(Waiter::new(1)).set_deadline(token, Direction::Read, Some(netpoll::Instant::from_nanos(1))).unwrap();
     assert!(poller.next_deadline().unwrap() <= Clock::Monotonic.now());
     assert_eq!(poller.turn(Timeout::Never), [1]);
+}
+
+/// The clock is looked at only if something depends on the time.
+#[test]
+fn no_look_at_the_clock_without_a_deadline() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static LOOKS: AtomicU64 = AtomicU64::new(0);
+    fn counted() -> netpoll::Instant {
+        netpoll::Instant::from_nanos(LOOKS.fetch_add(1, Ordering::Relaxed))
+    }
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = Poller::with_clock(&mut storage, Clock::Custom(counted)).unwrap();
+    let (ours, _theirs) = socket_pair();
+    let token = poller.io(Waiter::new(1)).open(ours, READ).unwrap();
+    poller.poll(Timeout::Now, |_| ()).unwrap();
+    assert_eq!(LOOKS.load(Ordering::Relaxed), 0);
+    poller.io(Waiter::new(1)).set_deadline(token, Direction::Read, Some(netpoll::Instant::FAR_FUTURE)).unwrap();
+    poller.poll(Timeout::Now, |_| ()).unwrap();
+    assert_eq!(LOOKS.load(Ordering::Relaxed), 1);
 }
 
 /// G13: nobody is run for an event that nobody waits for; the wait goes on behind it.

@@ -169,3 +169,39 @@ impl fmt::Debug for SharedBreaker {
         Breaker::new(&self.pipe).fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    fn opened() -> BreakPipe {
+        let mut pipe = BreakPipe::new();
+        pipe.open().unwrap();
+        pipe
+    }
+
+    // A forked child has the pipe too, and a flag of its own.
+    #[test]
+    fn drain_leaves_nothing_however_much_there_is() {
+        let pipe = opened();
+        for len in [1, 63, 64, 65, 128, 1000] {
+            assert_eq!(io::write(&pipe.ends[1], &[0; 1000][..len]), Ok(len));
+            assert_eq!(pipe.drain(), Ok(()));
+            assert_eq!(io::read(&pipe.ends[0], &mut [0]), Err(Errno::AGAIN), "{len}");
+        }
+    }
+
+    #[test]
+    fn breakers_print_whether_a_wake_is_pending() {
+        let pipe = opened();
+        let breaker = Breaker::new(&pipe);
+        assert_eq!(format!("{breaker:?}"), "Breaker { pending: false, .. }");
+        breaker.wake().unwrap();
+        assert_eq!(format!("{breaker:?}"), "Breaker { pending: true, .. }");
+        pipe.drain().unwrap();
+        assert_eq!(format!("{breaker:?}"), "Breaker { pending: false, .. }");
+        #[cfg(feature = "alloc")]
+        assert_eq!(format!("{:?}", SharedBreaker::new(alloc::sync::Arc::new(pipe))), "Breaker { pending: false, .. }");
+    }
+}

@@ -282,6 +282,24 @@ mod tests {
     }
 
     #[test]
+    fn next_frame_can_be_skipped_after_one_that_was_there_whole() {
+        let mut frames = of::<_, 8>(LengthPrefix::U8, b"\x03abc");
+        frames.skip_frame();
+        assert_eq!(frames.next_frame(), Ok(None));
+        frames.skip_frame();
+        feed(&mut frames, b"\x01d\x01e");
+        assert_eq!(frames.next_frame(), some(b"e"));
+    }
+
+    #[test]
+    fn debug_says_how_much_is_unread() {
+        let mut lines = of::<_, 8>(LINE, b"abc\ndef");
+        assert_eq!(lines.next_frame(), some(b"abc"));
+        let text = std::format!("{lines:?}");
+        assert!(text.ends_with(", limit: 8, unread: 3, skip: Nothing, .. }"), "{text}");
+    }
+
+    #[test]
     fn too_long_is_said_as_soon_as_it_shows_and_again() {
         let known = Err(FrameError::TooLong { length: Some(10), limit: 9 });
         let mut frames = of::<_, 9>(LengthPrefix::U8, &[9]);

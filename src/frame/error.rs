@@ -72,3 +72,22 @@ impl fmt::Display for FrameError {
 }
 
 impl core::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn what_is_wrong_with_a_frame() {
+        for (error, text) in [
+            (FrameError::TooLong { length: Some(9), limit: 8 }, "frame of 9 bytes is longer than the limit of 8"),
+            (FrameError::TooLong { length: None, limit: 8 }, "frame is longer than the limit of 8 bytes"),
+            (FrameError::Malformed, "malformed frame"),
+            (FrameError::Truncated { have: 3 }, "unexpected EOF at byte 3 of a frame"),
+            (FrameError::Io(Error::TimedOut), "i/o timeout"),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

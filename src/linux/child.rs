@@ -134,3 +134,17 @@ impl fmt::Display for ExitStatus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn only_code_0_is_success() {
+        let killed = |core_dumped| ExitStatus::Signal { number: 9, core_dumped };
+        let all = [ExitStatus::Code(0), ExitStatus::Code(1), killed(false), killed(true)];
+        assert_eq!(all.map(ExitStatus::is_success), [true, false, false, false]);
+        assert_eq!(all.map(|status| status.to_string()), ["exit status 0", "exit status 1", "signal: 9", "signal: 9 (core dumped)"]);
+    }
+}

@@ -81,3 +81,20 @@ fn read_number(fd: BorrowedFd<'_>) -> Result<Option<u64>, Errno> {
         _ => Err(Errno::INVAL),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fd::AsFd;
+
+    #[test]
+    fn numbers_are_read_whole() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&write, &7u64.to_ne_bytes()).unwrap();
+        assert_eq!(read_number(read.as_fd()), Ok(Some(7)));
+        rustix::io::write(&write, b"abc").unwrap();
+        assert_eq!(read_number(read.as_fd()), Err(Errno::INVAL));
+        drop(write);
+        assert_eq!(read_number(read.as_fd()), Ok(None));
+    }
+}

@@ -424,3 +424,21 @@ impl Drop for Poller<'_> {
         self.io(Waiter::new(NOBODY)).clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interest::Interest;
+
+    #[test]
+    fn retired_slots_are_counted() {
+        let mut storage = PollerStorage::<2>::new();
+        let mut poller = Poller::new(&mut storage).unwrap();
+        let (read, _write) = arch::pipe().unwrap();
+        let token = poller.io(Waiter::new(1)).open(read, Interest::READ).unwrap();
+        assert_eq!(poller.stats().retired_slots, 0);
+        poller.parts.slots.get_mut(token.index()).unwrap().generation = u32::MAX;
+        poller.io(Waiter::new(1)).close_at(token.index()).unwrap();
+        assert_eq!((poller.stats().retired_slots, poller.io(Waiter::new(1)).stats().retired_slots), (1, 1));
+    }
+}

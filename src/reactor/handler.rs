@@ -114,3 +114,48 @@ impl<S, D: fmt::Debug> fmt::Debug for Callback<S, D> {
         f.debug_struct("Callback").field("data", &self.data).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Reactor, ReactorStorage, Timeout};
+    use std::format;
+    use std::string::String;
+
+    fn describe(polls: &mut u64, cx: &mut Context<'_, Callback<String, u64>>) -> Poll<Result<(), Error>> {
+        assert_eq!(cx.stats().polls, *polls);
+        *cx.shared() = format!("{cx:?}");
+        Poll::Ready(Ok(()))
+    }
+
+    #[test]
+    fn handlers_and_contexts_print_whose_they_are() {
+        let handler = |polls| Callback { f: describe, data: polls };
+        assert_eq!(format!("{:?}", handler(7)), "Callback { data: 7, .. }");
+        let mut storage = ReactorStorage::<_, 2, 1>::new();
+        let mut reactor = Reactor::new(&mut storage).unwrap();
+        let mut text = String::new();
+        for polls in 1..3 {
+            let id = reactor.spawn(handler(polls)).unwrap();
+            reactor.run_once(Timeout::Now, &mut text).unwrap();
+            let start = format!("Context {{ id: {id:?}, io: Io {{ waiter: Waiter({}), stats: Stats {{ polls: {polls}, ", id.index());
+            assert!(text.starts_with(&start), "{text}");
+        }
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn shared_breaker_is_there_if_the_storage_is_on_the_heap() {
+        fn waits_for_a_wake(_: &mut (), cx: &mut Context<'_, Callback<(), ()>>) -> Poll<Result<(), Error>> {
+            cx.poll_wake().map(Ok)
+        }
+        let mut storage = crate::BoxedReactorStorage::with_capacity(1, 1);
+        let mut reactor = Reactor::new(&mut storage).unwrap();
+        reactor.spawn(Callback { f: waits_for_a_wake, data: () }).unwrap();
+        reactor.run_once(Timeout::Now, &mut ()).unwrap();
+        reactor.shared_breaker().unwrap().wake().unwrap();
+        reactor.run(&mut ()).unwrap();
+        let mut lent = ReactorStorage::<Callback<(), ()>, 1, 1>::new();
+        assert!(Reactor::new(&mut lent).unwrap().shared_breaker().is_none());
+    }
+}

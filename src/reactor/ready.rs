@@ -512,6 +512,23 @@ mod tests {
     }
 
     #[test]
+    fn wake_runs_nobody_who_waits_for_room() {
+        with_roster(|roster| {
+            (0..2).for_each(|_| _ = spawn(roster));
+            assert_eq!(round(roster), [0, 1]);
+            roster.wait_for_room(0);
+            assert!(!roster.take_wake(1));
+            roster.wake();
+            assert!(!roster.state.is_releasing());
+            assert_eq!(round(roster), [1]);
+            roster.begin_release();
+            assert!(roster.state.is_releasing());
+            roster.release_next(true);
+            assert_eq!(round(roster), [0]);
+        });
+    }
+
+    #[test]
     fn new_handler_in_the_place_of_one_still_to_run_waits_for_the_next_round() {
         with_roster(|roster| {
             (0..3).for_each(|_| _ = spawn(roster));
