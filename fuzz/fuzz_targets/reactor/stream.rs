@@ -123,11 +123,10 @@ impl Stream {
 
     /// A client of a listener; at most a few.
     pub fn connect(&mut self) {
-        if let Some(address) = self.address.as_ref().filter(|_| self.backlog.len() < 4) {
-            if let Ok(client) = UnixStream::connect_addr(address) {
-                client.set_nonblocking(true).unwrap();
-                self.backlog.push_back(Some(client.into()));
-            }
+        let address = self.address.as_ref().filter(|_| self.backlog.len() < 4);
+        if let Some(Ok(client)) = address.map(UnixStream::connect_addr) {
+            client.set_nonblocking(true).unwrap();
+            self.backlog.push_back(Some(client.into()));
         }
     }
 
