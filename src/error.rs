@@ -238,6 +238,7 @@ mod tests {
     #[test]
     fn errors_print_what_they_are_about() {
         let refused = OpError::new("dial", "127.0.0.1:9", Errno::CONNREFUSED);
+        assert_eq!(refused.to_string(), "dial 127.0.0.1:9: connection refused");
         assert_eq!(refused.source().map(ToString::to_string).as_deref(), Some("connection refused"));
         let rejected = Rejected::new(7, Error::Full);
         assert_eq!(rejected.to_string(), "table is full");

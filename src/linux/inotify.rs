@@ -227,6 +227,11 @@ mod tests {
     }
 
     #[test]
+    fn buffer_takes_the_longest_name() {
+        assert_eq!(Inotify::BUFFER, 16 + "x".repeat(255).len() + "\0".len());
+    }
+
+    #[test]
     fn events_are_told_apart() {
         let mut buffer = bytes(1, ReadFlags::CREATE | ReadFlags::ISDIR, 7, b"abc\0\0\0\0\0");
         buffer.extend(bytes(2, ReadFlags::MODIFY, 0, b""));

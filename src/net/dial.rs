@@ -281,6 +281,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn next_address_has_all_its_retries_and_the_first_error_is_kept() {
+        let addr = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let begun = Attempts { deadline: Some(Instant::from_nanos(9)), next: 0, retries: 0, first_error: None };
+        let again = begun.again().again();
+        assert_eq!((again.next, again.retries), (0, 2));
+        let second = again.failed(addr(1), Errno::ADDRNOTAVAIL.into());
+        assert_eq!((second.next, second.retries, second.deadline), (1, 0, Some(Instant::from_nanos(9))));
+        let third = second.failed(addr(2), Error::TimedOut);
+        assert_eq!((third.next, third.first_error()), (2, OpError::new("dial", addr(1), Errno::ADDRNOTAVAIL)));
+    }
+
     // Go's TestDialerPartialDeadline.
     #[test]
     fn the_time_is_shared_as_in_go() {
