@@ -214,7 +214,7 @@ impl<'a, F> Table<'a, F> {
     }
 
     /// The kernel said something about the use of a slot that `bits` name. Hands out who is to be run; says whether that use is still
-    /// there.
+    /// there. (Bits that no descriptor was ever opened with may name the next use of a vacant slot, which counts as there; nobody waits.)
     #[inline]
     pub fn edge(&mut self, bits: u64, readiness: Readiness, each: impl FnMut(Waiter)) -> bool {
         let found = find(self.slots.as_mut_slice(), bits, u64::MAX);
@@ -250,7 +250,7 @@ impl<'a, F> Table<'a, F> {
         self.slots.as_slice().iter().position(|desc| desc.fd.is_some() && desc.owner == owner).map(|index| index as u32)
     }
 
-    /// Drops all descriptors and forgets everything.
+    /// Drops all descriptors and forgets everything, generations too: a token from before may come to name a later descriptor.
     pub fn clear(&mut self) {
         self.slots.clear();
         *self.state = TableState::new();
