@@ -271,8 +271,7 @@ mod tests {
     fn another_port_is_tried_twice_if_the_kernel_chose_it() {
         let local = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
         for (local, may_choose) in [(None, true), (local(0), true), (local(9), false)] {
-            let mut options = ConnectOptions::default();
-            options.local = local;
+            let options = ConnectOptions { local, ..ConnectOptions::default() };
             let dial = Dial::<1>::over(Vec::new()).with_options(options);
             let mut attempts = Attempts { deadline: None, next: 0, retries: 0, first_error: None };
             for retries in [true, true, false] {
