@@ -296,8 +296,6 @@ impl<T> fmt::Debug for Unopened<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn unopened_prints_its_descriptor() {
         let (read, _write) = crate::os::pipe().unwrap();
