@@ -602,6 +602,21 @@ fn a_short_read_closes_the_gate() {
 }
 
 // Data and the end in one event: a short read must not close the gate over the end (RDHUP is trouble).
+// A write that was cut short has filled the buffer: the next one waits without a system call, which would succeed here.
+#[test]
+fn nothing_is_written_after_a_short_write_before_an_edge() {
+    with_poller(|poller| {
+        let (mut peer, ours) = pair();
+        let stream = ours.open(&mut poller.io(ME)).unwrap();
+        let big = vec![0; 64 << 20];
+        let Poll::Ready(Ok(sent)) = stream.write(&mut poller.io(ME), &big) else { panic!("no room at all") };
+        assert!(sent < big.len());
+        peer.read_exact(&mut vec![0; sent]).unwrap();
+        assert_eq!(stream.write(&mut poller.io(ME), b"x"), Poll::Pending);
+        block(poller, |io| stream.write(io, b"x")).unwrap();
+    });
+}
+
 #[test]
 fn the_end_is_told_again_also_before_the_first_poll() {
     with_poller(|poller| {

@@ -192,6 +192,17 @@ mod tests {
         }
     }
 
+    // A second read would find the end of the pipe.
+    #[test]
+    fn one_read_empties_the_pipe_if_it_is_short() {
+        for (len, expected) in [(1, Ok(())), (63, Ok(())), (64, Err(Errno::PIPE))] {
+            let mut pipe = opened();
+            assert_eq!(io::write(&pipe.ends[1], &[0; 64][..len]), Ok(len));
+            drop(pipe.ends.pop());
+            assert_eq!(pipe.drain(), expected, "{len}");
+        }
+    }
+
     #[test]
     fn breakers_print_whether_a_wake_is_pending() {
         let pipe = opened();
