@@ -601,7 +601,6 @@ fn a_short_read_closes_the_gate() {
     });
 }
 
-// Data and the end in one event: a short read must not close the gate over the end (RDHUP is trouble).
 // A write that was cut short has filled the buffer: the next one waits without a system call, which would succeed here.
 #[test]
 fn nothing_is_written_after_a_short_write_before_an_edge() {
@@ -630,6 +629,7 @@ fn the_end_is_told_again_also_before_the_first_poll() {
     });
 }
 
+// Data and the end in one event: a short read must not close the gate over the end (RDHUP is trouble).
 #[test]
 fn data_then_end_in_one_event() {
     with_stream(|poller, stream, mut peer, probe| {
