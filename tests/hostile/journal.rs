@@ -56,8 +56,8 @@ pub struct Journal {
     pub passes: Count,
     /// Most calls that answered something, in one direction of one run.
     pub most_calls: Count,
-    /// Most runs of handlers in one pass.
-    pub most_runs: Count,
+    /// Runs of handlers that their pass had run already.
+    pub run_twice: Count,
     /// Most runs of a connection that has not sent a byte.
     pub most_silent_runs: Count,
     /// Most passes that the polite client's request waited in the kernel.

@@ -45,8 +45,8 @@ pub struct Shared {
     pub journal: Arc<Journal>,
     pub deadlines: Deadlines,
     pub ending: bool,
-    /// Of handlers, in this pass.
-    pub runs: u64,
+    /// Whom this pass has run, by their places.
+    pub ran: [Option<HandlerId>; CAPACITY],
 }
 
 impl Handler for Task {
@@ -54,7 +54,10 @@ impl Handler for Task {
     type Error = Error;
 
     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
-        cx.shared().runs += 1;
+        let id = cx.id();
+        if cx.shared().ran[id.index()].replace(id) == Some(id) {
+            cx.shared().journal.run_twice.add();
+        }
         if cx.shared().ending {
             return Poll::Ready(Ok(()));
         }
@@ -132,18 +135,21 @@ pub fn serve(reactor: &mut Reactor<'_, Task>, shared: &mut Shared) {
     let mut wait = PoliteWait::default();
     while !journal.is_stopping() {
         wait.begin_pass(&journal);
-        shared.runs = 0;
         let before = cpu_time();
-        reactor.run_once(Timeout::Never, shared).unwrap();
+        pass(reactor, Timeout::Never, shared);
         journal.longest_pass.raise_to((cpu_time() - before).as_micros() as u64);
         wait.end_pass(&journal);
         assert!(reactor.len() <= CAPACITY && reactor.descriptors() <= CAPACITY);
         let stats = reactor.stats();
-        journal.most_runs.raise_to(shared.runs);
         journal.polls.set(stats.polls);
         journal.stale_events.set(stats.stale_events);
         journal.passes.add();
     }
+}
+
+fn pass(reactor: &mut Reactor<'_, Task>, timeout: impl Into<Timeout>, shared: &mut Shared) {
+    shared.ran = [None; CAPACITY];
+    reactor.run_once(timeout, shared).unwrap();
 }
 
 /// Of this thread: what a pass takes, however many others want the processor.
@@ -194,7 +200,7 @@ pub fn expect_rest(reactor: &mut Reactor<'_, Task>, shared: &mut Shared) {
     const REST: Duration = Duration::from_millis(50);
     let (before, begin) = (reactor.stats(), Instant::now());
     while let Some(left) = REST.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) {
-        reactor.run_once(left, shared).unwrap();
+        pass(reactor, left, shared);
     }
     let after = reactor.stats();
     // Deadlines of connections that have gone come up once more.
@@ -207,14 +213,14 @@ pub fn expect_rest(reactor: &mut Reactor<'_, Task>, shared: &mut Shared) {
 pub fn expect_nothing_left(reactor: &mut Reactor<'_, Task>, shared: &mut Shared) -> Stats {
     shared.ending = true;
     reactor.notify_all();
-    reactor.run_once(Timeout::Now, shared).unwrap();
+    pass(reactor, Timeout::Now, shared);
     assert_eq!((reactor.len(), reactor.descriptors()), (0, 0));
     shared.ending = false;
     for _ in 0..2 {
         let event = || (eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap(), Interest::READ);
         let handlers: Vec<_> = std::iter::from_fn(|| reactor.spawn_with(event(), |_| Task::Idle).ok()).collect();
         assert_eq!((handlers.len(), reactor.descriptors()), (CAPACITY, CAPACITY));
-        reactor.run_once(Timeout::Now, shared).unwrap();
+        pass(reactor, Timeout::Now, shared);
         handlers.into_iter().for_each(|id| reactor.end(id).unwrap());
     }
     assert_eq!((reactor.len(), reactor.descriptors()), (0, 0));
