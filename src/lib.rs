@@ -137,8 +137,8 @@
 //!
 //! # Panics
 //!
-//! On Linux the crate's own code has none: in what the compiler makes of all public functions, in release builds for speed and for size,
-//! no panic is left, and CI looks for one (`.ci/no-panic`). There are no debug assertions either; in debug builds a number that overflowed
+//! On Linux the crate's own code has none: in what the compiler makes of all public functions for x86-64, in release builds for speed and for
+//! size, no panic is left, and CI looks for one (`.ci/no-panic`). There are no debug assertions either; in debug builds a number that overflowed
 //! would panic, and all are bounded by a length or have 64 bits. Not the crate's are panics of the program's own handlers, of what `core`
 //! does to format, and, under `alloc`, of an allocation when storage is made. What is left in rustix takes a kernel that breaks its word,
 //! or a seccomp filter against the clock: `clock_gettime` where there is no vDSO, or `read` of `/proc/self/auxv`. The file

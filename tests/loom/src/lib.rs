@@ -1,5 +1,5 @@
-//! Every interleaving of those who wake a poller and the poller, under the memory model of C11. The flag is the crate's own file; the pipe,
-//! and the wait for it, are modelled here.
+//! Every interleaving of those who wake a poller and the poller, under the memory model of C11; where there are too many, every one with a
+//! few preemptions. The flag is the crate's own file; the pipe, and the wait for it, are modelled here.
 
 #![cfg(test)]
 
@@ -22,11 +22,13 @@ fn explore(name: &str, preemptions: Option<usize>, model: impl Fn() + Sync + Sen
     let counted = runs.clone();
     let mut builder = Builder::new();
     builder.preemption_bound = [preemptions, builder.preemption_bound].into_iter().flatten().min();
+    let bound = builder.preemption_bound;
     builder.check(move || {
         counted.fetch_add(1, Uncounted);
         model();
     });
-    println!("{name}: {} interleavings", runs.load(Uncounted));
+    let bound = bound.map_or(String::new(), |most| format!(" with at most {most} preemptions"));
+    println!("{name}: {} interleavings{bound}", runs.load(Uncounted));
 }
 
 /// A pipe as the kernel has it. A byte that is reported was written before; beyond that it orders nothing, so all else is the flag's to order.
