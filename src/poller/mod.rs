@@ -258,7 +258,8 @@ impl<'s> Poller<'s> {
     /// # Errors
     ///
     /// [`Error::Os`] if the wait fails, which takes a seccomp filter or somebody who closed the poller's descriptors; or, with the feature
-    /// `linux_5_11`, an older kernel: `ENOSYS` each time.
+    /// `linux_5_11`, an older kernel: `ENOSYS` each time. Whoever was handed out before the error is to be run; the others are by a later
+    /// poll.
     ///
     /// # Panics
     ///
