@@ -4,71 +4,21 @@
 
 #![cfg(target_os = "linux")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+#[path = "util/allocator.rs"]
+mod allocator;
 #[path = "util/reactor.rs"]
 mod util;
 
+use allocator::{calls_of, uncounted};
 use netpoll::net::{KeepAlive, TcpListener, TcpStream};
 use netpoll::{Breaker, Context, Error, Handler, HandlerId, Reactor, ReactorStorage, Stats};
 use static_cell::ConstStaticCell;
-
-struct Counting;
-
-thread_local! {
-    /// Counting starts and ends here; a plain cell, so that looking at it allocates nothing.
-    static COUNTS: Cell<bool> = const { Cell::new(false) };
-}
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-fn count() {
-    if COUNTS.get() {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-// SAFETY: passes everything on to the system's allocator, unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(place, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // Freeing is as much the allocator's work.
-        count();
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What happens while `f` runs on this thread.
-fn counted<T>(f: impl FnOnce() -> T) -> (T, usize) {
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    COUNTS.set(true);
-    let answer = f();
-    COUNTS.set(false);
-    (answer, ALLOCATIONS.load(Ordering::Relaxed) - before)
-}
 
 const THREADS: usize = 4;
 const CLIENTS_EACH: usize = 50;
@@ -256,16 +206,16 @@ impl Drop for Finish {
 #[test]
 fn a_servers_whole_life_allocates_nothing() {
     util::limit_this_program();
-    assert_eq!(counted(|| drop(Box::new(1))).1, 2, "the allocator counts");
-    assert_eq!(counted(|| std::thread::spawn(|| drop(Box::new(1)))).0.join().ok(), Some(()));
+    assert_eq!(calls_of(|| drop(Box::new(1))).1, 2, "the allocator counts");
+    assert_eq!(calls_of(|| std::thread::spawn(|| drop(Box::new(1)))).0.join().ok(), Some(()));
 
     // Before Linux 6.4 rustix's first look at the clock allocates, with its feature `alloc`, which other packages of the tests ask for.
     let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
 
     let mut server = Server::default();
-    let (mut reactor, allocated) = counted(|| Reactor::new(STORAGE.take()).unwrap());
+    let (mut reactor, allocated) = calls_of(|| Reactor::new(STORAGE.take()).unwrap());
     assert_eq!(allocated, 0);
-    let ((), allocated) = counted(|| {
+    let ((), allocated) = calls_of(|| {
         let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         reactor.spawn_with(listener, Task::Listener).unwrap();
@@ -276,17 +226,17 @@ fn a_servers_whole_life_allocates_nothing() {
             let socket = TcpStream::connect(address).unwrap();
             reactor.spawn_with(socket, |stream| Task::Dialler { stream, partner: Some(partner), sent: 0 }).unwrap();
         }
-        COUNTS.set(false);
-        let breaker = reactor.breaker();
-        for thread in 0..THREADS {
-            std::thread::spawn(move || {
-                let _finish = Finish(breaker);
-                for number in 0..CLIENTS_EACH {
-                    client(address, thread * CLIENTS_EACH + number);
-                }
-            });
-        }
-        COUNTS.set(true);
+        uncounted(|| {
+            let breaker = reactor.breaker();
+            for thread in 0..THREADS {
+                std::thread::spawn(move || {
+                    let _finish = Finish(breaker);
+                    for number in 0..CLIENTS_EACH {
+                        client(address, thread * CLIENTS_EACH + number);
+                    }
+                });
+            }
+        });
         reactor.run(&mut server).unwrap();
     });
     assert!(!FAILED.load(Ordering::Relaxed), "a client has failed");
@@ -296,6 +246,6 @@ fn a_servers_whole_life_allocates_nothing() {
     assert!(server.timed_out >= CLIENTS / 4 && server.reset > 0 && server.ended_well > 0, "too little has happened");
     assert!(server.echoed >= CLIENTS && server.ticks > 10 && server.sleeps > 10);
     assert_eq!(reactor.descriptors(), 0);
-    let ((), allocated) = counted(|| drop(reactor));
+    let ((), allocated) = calls_of(|| drop(reactor));
     assert_eq!(allocated, 0);
 }

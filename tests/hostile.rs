@@ -15,7 +15,7 @@
 
 #![cfg(target_os = "linux")]
 
-#[path = "hostile/allocator.rs"]
+#[path = "util/allocator.rs"]
 mod allocator;
 #[path = "hostile/client.rs"]
 mod client;
