@@ -10,7 +10,7 @@ use netpoll::{Descriptor, Error, Io, Poller, Stats, Timeout, Waiter};
 use rustix::process::getppid;
 
 use crate::errors::name_of;
-use crate::util::open_fds;
+use crate::util::{limit_this_process, open_fds};
 
 /// Which life a process of its own is to live.
 pub const LIFE: &str = "NETPOLL_FAULTS_LIFE";
@@ -84,11 +84,7 @@ impl Told {
 
 /// Lives a life between two marks in the record of system calls, and reports.
 pub fn live(life: impl FnOnce(&Told) -> Stats) {
-    std::thread::spawn(|| {
-        std::thread::sleep(LIMIT);
-        eprintln!("not finished in {LIMIT:?}");
-        std::process::exit(101);
-    });
+    limit_this_process(LIMIT);
     let told = Told::default();
     let before = open_fds().len();
     let _ = getppid();

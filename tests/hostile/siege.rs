@@ -79,16 +79,10 @@ impl Site<'_> {
 #[track_caller]
 pub fn alone<F: FnOnce()>(test: F) {
     if util::is_alone() {
-        std::thread::spawn(|| {
-            std::thread::sleep(LIMIT);
-            eprintln!("not finished in {LIMIT:?}");
-            std::process::exit(101);
-        });
+        util::limit_this_process(LIMIT);
         return test();
     }
-    // The path of the test that the closure is written in.
-    let path = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
-    let output = util::run_alone(path.split_once("::").map_or(path, |(_program, name)| name));
+    let output = util::run_alone(util::name_of::<F>());
     util::expect_passed(&output);
     let stdout = String::from_utf8_lossy(&output.stdout);
     for (at, _) in stdout.match_indices(report::MARK) {

@@ -283,6 +283,15 @@ pub fn alone<F: FnOnce()>(test: F) {
     if is_alone() { test() } else { expect_passed(&run_alone(name)) }
 }
 
+/// Ends this process if it takes longer: what hangs must fail.
+pub fn limit_this_process(limit: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(limit);
+        eprintln!("not finished in {limit:?}");
+        std::process::exit(101);
+    });
+}
+
 /// Whether this is the process that [`alone`] made.
 pub fn is_alone() -> bool {
     std::env::var_os("NETPOLL_TEST_ALONE").is_some()
@@ -303,7 +312,7 @@ pub fn expect_passed(output: &Output) {
 }
 
 /// The path, within its program, of the test that a closure is written in.
-fn name_of<F>() -> &'static str {
+pub fn name_of<F>() -> &'static str {
     let path = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
     path.split_once("::").map_or(path, |(_program, name)| name)
 }
