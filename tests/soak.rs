@@ -148,6 +148,7 @@ fn soak<S: LendReactor<Task>>(storage: &mut S, load: Load) {
             listeners,
             at_the_limit: None,
             next_limit: Clock::Monotonic.now() + Duration::from_millis(500),
+            next_crowd: Clock::Monotonic.now(),
         };
         reactor.spawn(Task::Driver(driver)).unwrap();
         run(&mut reactor, journal, Duration::from_secs(load.seconds));

@@ -217,6 +217,8 @@ pub struct Driver {
     /// Until when the process has no more descriptors, and when that comes next.
     pub at_the_limit: Option<Instant>,
     pub next_limit: Instant,
+    /// When all places of handlers are taken next.
+    pub next_crowd: Instant,
 }
 
 impl Driver {
@@ -238,6 +240,7 @@ impl Driver {
             return Poll::Pending;
         }
         self.change_limit(cx);
+        self.crowd(cx);
         for _ in 0..32 + self.connections / 8 {
             if self.journal.alive(DIALLED) >= self.connections {
                 break;
@@ -279,6 +282,15 @@ impl Driver {
             let ends = self.journal.alive(DIALLED) + self.journal.alive(ACCEPTED);
             limit_descriptors(Some(ends as u64 / 2));
             self.at_the_limit = Some(now + self.rng.millis(5, 30));
+        }
+    }
+
+    /// Now and then no handler finds a place, for a moment.
+    fn crowd(&mut self, cx: &mut Context<'_, Task>) {
+        let now = cx.now();
+        if self.next_crowd <= now {
+            self.next_crowd = now + self.rng.millis(100, 400);
+            while cx.spawn(Task::Sleeper { journal: Arc::clone(&self.journal), naps: 0 }).is_ok() {}
         }
     }
 
