@@ -27,7 +27,7 @@ pub(crate) const REPLACES: bool = false;
 pub(crate) const KEPT: u64 = u64::MAX;
 
 /// As many as Go takes at once.
-const BATCH: usize = 128;
+pub(crate) const BATCH: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Selector {

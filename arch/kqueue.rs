@@ -37,7 +37,7 @@ pub(crate) const REPLACES: bool = true;
 pub(crate) const KEPT: u64 = udata::KEPT;
 
 /// As many as Go takes at once.
-const BATCH: usize = 128;
+pub(crate) const BATCH: usize = 128;
 
 const LEVEL: EventFlags = EventFlags::ADD.union(EventFlags::ENABLE);
 const EDGE: EventFlags = LEVEL.union(EventFlags::CLEAR);

@@ -1,6 +1,6 @@
 //! The contract of a back-end, and the choice of one. This folder is the only place for names of operating systems.
 //!
-//! A back-end is a module with a type `Selector` and five constants; there is no trait, since exactly one is compiled. It imports value
+//! A back-end is a module with a type `Selector` and six constants; there is no trait, since exactly one is compiled. It imports value
 //! types only. After the comment at the top of Go's `runtime/netpoll.go`:
 //!
 //! * `Selector::new() -> Result<Selector, Errno>`: makes the kernel's object, close-on-exec. Go's `netpollinit`.
@@ -23,6 +23,7 @@
 //! * `BREAK_IS_ONE_SHOT: bool`: whether that of the break pipe does.
 //! * `PRIORITY: bool`: whether the kernel tells urgent data apart.
 //! * `REPLACES: bool`: whether opening a descriptor a second time silently takes the place of the first, instead of being `EEXIST`.
+//! * `BATCH: usize`: how many events one wait hands out at the most.
 //! * `KEPT: u64`: which of the `bits` come back. What is lost above is checked by the descriptor's number.
 //!
 //! | | epoll | kqueue | event ports |
@@ -97,7 +98,7 @@ mod unix;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod pidfd;
 
-pub(crate) use backend::{BREAK_IS_ONE_SHOT, KEPT, ON_DEMAND, PRIORITY, REPLACES, Selector};
+pub(crate) use backend::{BATCH, BREAK_IS_ONE_SHOT, KEPT, ON_DEMAND, PRIORITY, REPLACES, Selector};
 pub(crate) use unix::{
     NO_SIGNAL, PIPE_BUF, RECV_FDS, STICK_PARITY, accept, boottime, by_index, connected, may_bind, monotonic, peer_credentials, pipe,
     prepare_socket, received, set_keep_alive_times, set_mapped_ttl, set_multicast_loop, set_multicast_ttl, set_v6_only, share_datagrams,

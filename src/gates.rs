@@ -120,8 +120,8 @@ impl Gates {
     /// An edge came: opens these gates, and says whose waits that ends.
     #[inline]
     pub(crate) fn open(&mut self, gates: Directions) -> Directions {
-        let gates = Directions(gates.0 & self.opened.0);
-        self.ready.0 |= gates.0;
+        self.ready.0 |= gates.0 & self.opened.0;
+        // Only who is opened is waited for.
         self.interrupt(gates)
     }
 
@@ -129,17 +129,18 @@ impl Gates {
     #[inline]
     pub(crate) fn interrupt(&mut self, gates: Directions) -> Directions {
         let ended = Directions(self.waiting.0 & gates.0);
-        self.waiting.0 &= !gates.0;
+        self.waiting.0 ^= ended.0;
         ended
     }
 
     /// Hands out who waited in these directions.
     #[inline]
     pub(crate) fn waiters(&self, directions: Directions, mut each: impl FnMut(Waiter)) {
-        if directions == Directions::NONE {
-            return;
-        }
         let [read, priority, write] = self.waiters;
+        // By far the most common.
+        if directions == Directions::of(Direction::Read) {
+            return each(read);
+        }
         for (direction, waiter) in [(Direction::Read, read), (Direction::Write, write), (Direction::Priority, priority)] {
             if directions.intersects(Directions::of(direction)) {
                 each(waiter);

@@ -117,6 +117,15 @@ impl<F> PollDesc<F> {
     /// data.
     #[inline]
     pub fn prepare(&mut self, direction: Direction, waiter: Waiter, turn: Option<Turn>) -> Step {
+        match self.prepare_freely(direction, waiter) {
+            Step::Call if turn.is_some_and(|turn| !self.spend(direction, turn)) => Step::Yield,
+            step => step,
+        }
+    }
+
+    /// As [`prepare`](PollDesc::prepare), whatever the budget.
+    #[inline]
+    pub(crate) fn prepare_freely(&mut self, direction: Direction, waiter: Waiter) -> Step {
         if self.deadline(direction).is_passed() {
             return Step::Fail(Error::TimedOut);
         }
@@ -127,20 +136,19 @@ impl<F> PollDesc<F> {
             self.gates.wait(direction, waiter);
             return Step::Wait;
         }
-        if let Some(turn) = turn {
-            if self.run != turn.run {
-                self.run = turn.run;
-                self.spent = [0; 3];
-                *direction.of(&mut self.spent) = 1;
-                return Step::Call;
-            }
-            let spent = direction.of(&mut self.spent);
-            if *spent >= turn.budget.get() {
-                return Step::Yield;
-            }
-            *spent += 1;
-        }
         Step::Call
+    }
+
+    /// Takes one call off the direction's budget, if there is something left of it.
+    pub(crate) fn spend(&mut self, direction: Direction, turn: Turn) -> bool {
+        if self.run != turn.run {
+            self.run = turn.run;
+            self.spent = [0; 3];
+        }
+        let spent = direction.of(&mut self.spent);
+        let is_left = *spent < turn.budget.get();
+        *spent += u8::from(is_left);
+        is_left
     }
 
     /// The call said `EAGAIN`: `waiter` waits for the next edge.
@@ -179,12 +187,13 @@ impl<F> PollDesc<F> {
         if deadline.is_passed() && (self.is_waited_for() || self.held) { Some(now) } else { deadline.ahead() }
     }
 
-    /// Whom the kernel's edge wakes.
+    /// The kernel's edge: says which waits it ends.
     #[inline]
-    pub(crate) fn edge(&mut self, readiness: Readiness, each: impl FnMut(Waiter)) {
-        self.trouble |= readiness & Readiness::TROUBLE;
-        let woken = self.gates.open(readiness.opens());
-        self.gates.waiters(woken, each);
+    pub(crate) fn edge(&mut self, readiness: Readiness) -> Directions {
+        if readiness.intersects(Readiness::TROUBLE) {
+            self.trouble |= readiness & Readiness::TROUBLE;
+        }
+        self.gates.open(readiness.opens())
     }
 
     /// Lets deadlines pass and ends the waits under them. Says when to look again.

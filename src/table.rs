@@ -218,7 +218,12 @@ impl<'a, F> Table<'a, F> {
     #[inline]
     pub fn edge(&mut self, bits: u64, readiness: Readiness, each: impl FnMut(Waiter)) -> bool {
         let found = find(self.slots.as_mut_slice(), bits, u64::MAX);
-        found.map(|desc| desc.edge(readiness, each)).is_some()
+        found
+            .map(|desc| {
+                let woken = desc.edge(readiness);
+                desc.gates.waiters(woken, each);
+            })
+            .is_some()
     }
 
     /// Lets the deadlines of a slot pass and hands out who waited under them. Says when the slot has to be looked at again.

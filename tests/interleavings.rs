@@ -767,18 +767,22 @@ fn flood_on_one_side_of_a_bridge() {
             })
         })
         .unwrap();
+    let mut passed = 0;
     for _ in 0..20 {
         right_peer.write_all(b"q").unwrap();
         right_arrived.wait_readable();
         reactor.run_once(Timeout::Never, &mut ()).unwrap();
         let order = log.take();
         assert_eq!(order.iter().filter(|&&name| name == 'q').count(), 1, "{order:?}");
-        assert_eq!(order.len(), BUDGET + 1, "{order:?}");
+        // Half of the budget is shared by all that the handler does.
+        let flood = order.len() - 1;
+        assert!((BUDGET / 2..=BUDGET).contains(&flood), "{order:?}");
+        passed += flood;
         let mut byte = [0];
         left_peer.read_exact(&mut byte).unwrap();
         assert_eq!(byte, *b"q");
     }
-    let mut through = vec![0; 20 * BUDGET];
+    let mut through = vec![0; passed];
     right_peer.read_exact(&mut through).unwrap();
     assert!(through.iter().all(|&byte| byte == b'f'));
 }

@@ -251,5 +251,5 @@ fn expect_nothing_left(reactor: &mut Reactor<'_, Task>, capacity: usize) {
         assert_eq!((handlers.len(), reactor.descriptors()), (capacity, capacity));
         handlers.into_iter().for_each(|id| reactor.end(id).unwrap());
     }
-    assert_eq!((reactor.len(), reactor.descriptors(), reactor.next_deadline().is_none()), (0, 0, false), "there is room again");
+    assert_eq!((reactor.len(), reactor.descriptors(), reactor.next_deadline()), (0, 0, None), "there is room again");
 }

@@ -73,5 +73,11 @@ pub use unix_stream::UnixStream;
 
 use rustix::net::{RecvFlags, SendFlags};
 
+/// Whether a read that asked for `room` bytes has emptied the stream. 0 is the end of the stream, and says so again.
+#[inline]
+pub(crate) const fn is_short(n: usize, room: usize) -> bool {
+    n.wrapping_sub(1) < room.wrapping_sub(1)
+}
+
 const RECV: RecvFlags = RecvFlags::DONTWAIT;
 const SEND: SendFlags = SendFlags::DONTWAIT.union(crate::arch::NO_SIGNAL);

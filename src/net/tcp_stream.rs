@@ -130,7 +130,7 @@ impl TcpStream {
         io.poll_io_drained(self.token, Direction::Read, |fd| {
             let (n, _) = rustix::net::recv(fd, &mut *buf, RECV)?;
             // 0 is the end of the stream, and says so again.
-            Ok((n, 0 < n && n < buf.len()))
+            Ok((n, super::is_short(n, buf.len())))
         })
     }
 

@@ -5,7 +5,6 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::arch::{self, Event, Selector};
-use crate::gates::Waiter;
 use crate::interest::Directions;
 use crate::poll_desc::PollDesc;
 use crate::readiness::Readiness;
@@ -40,7 +39,7 @@ fn arm_now(selector: &Selector, index: u32, desc: &mut PollDesc<OwnedFd>) -> Arm
         }
         Ok(readiness) => {
             // Nobody but who asks waits in a direction that was not armed, and they find out by their own call.
-            desc.edge(readiness, |_| ());
+            desc.edge(readiness);
             Armed::Ready
         }
         Err(errno) => Armed::Failed(errno),
@@ -62,15 +61,16 @@ pub(super) fn disarm_unused(selector: &Selector, event: &Event, desc: &mut PollD
     }
 }
 
-/// An event has come; other waits than those that it ends go on.
+/// An event has come; other waits than those that it ends go on. Says which do not.
 #[inline]
-pub(super) fn rearm(selector: &Selector, event: &Event, desc: &mut PollDesc<OwnedFd>, each: impl FnMut(Waiter)) {
+pub(super) fn rearm(selector: &Selector, event: &Event, desc: &mut PollDesc<OwnedFd>) -> Directions {
     if arch::ON_DEMAND == Directions::NONE {
-        return;
+        return Directions::NONE;
     }
     desc.gates.spend(event.spent);
-    if let Armed::Failed(_) = arm(selector, event.bits as u32, desc) {
+    match arm(selector, event.bits as u32, desc) {
         // Whoever waits is run, and learns the reason when they wait again.
-        desc.edge(Readiness::ERROR, each);
+        Armed::Failed(_) => desc.edge(Readiness::ERROR),
+        Armed::Waiting | Armed::Ready => Directions::NONE,
     }
 }

@@ -11,6 +11,7 @@ use super::arm::{Armed, arm};
 use super::run::{Marks, Run};
 use super::{PollerState, Stats};
 use crate::arch::{self, Selector};
+use crate::breaker::BreakPipe;
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
@@ -33,12 +34,13 @@ use crate::token::Token;
 /// 4. If this run's budget for this direction is spent (under a reactor): `Pending`, and the handler goes to the tail of the ready list.
 /// 5. The call. `EINTR` is tried again, `EAGAIN` waits, anything else is the answer, and the gate stays ready.
 pub struct Io<'a> {
-    selector: &'a Selector,
-    state: &'a mut PollerState,
-    slots: Slots<'a, PollDesc<OwnedFd>>,
-    nodes: Slots<'a, Node>,
-    waiter: Waiter,
-    owner: Owner,
+    pub(super) selector: &'a Selector,
+    pub(super) pipe: &'a BreakPipe,
+    pub(super) state: &'a mut PollerState,
+    pub(super) slots: Slots<'a, PollDesc<OwnedFd>>,
+    pub(super) nodes: Slots<'a, Node>,
+    pub(super) waiter: Waiter,
+    pub(super) owner: Owner,
 }
 
 impl fmt::Debug for Io<'_> {
@@ -47,19 +49,7 @@ impl fmt::Debug for Io<'_> {
     }
 }
 
-impl<'a> Io<'a> {
-    #[inline]
-    pub(super) fn new(
-        selector: &'a Selector,
-        state: &'a mut PollerState,
-        slots: Slots<'a, PollDesc<OwnedFd>>,
-        nodes: Slots<'a, Node>,
-        waiter: Waiter,
-        owner: Owner,
-    ) -> Io<'a> {
-        Io { selector, state, slots, nodes, waiter, owner }
-    }
-
+impl Io<'_> {
     #[inline]
     fn table(&mut self) -> Table<'_, OwnedFd> {
         Table::new(&mut self.state.table, self.slots.reborrow())
@@ -76,12 +66,36 @@ impl<'a> Io<'a> {
         &mut self.state.run
     }
 
+    /// From now on in a handler's name.
+    #[inline]
+    pub(crate) fn set_owner(&mut self, owner: Owner) {
+        self.waiter = Waiter::new(owner);
+        self.owner = owner;
+    }
+
+    pub(crate) fn count_deadline(&mut self) {
+        self.state.stats.deadlines += 1;
+    }
+
+    pub(crate) fn count_parked(&mut self) {
+        self.state.stats.parked_handlers += 1;
+    }
+
     /// The same poller, in somebody else's name.
     pub(crate) fn as_owner(&mut self, waiter: Waiter, owner: Owner) -> Io<'_> {
-        Io { selector: self.selector, state: self.state, slots: self.slots.reborrow(), nodes: self.nodes.reborrow(), waiter, owner }
+        Io {
+            selector: self.selector,
+            pipe: self.pipe,
+            state: self.state,
+            slots: self.slots.reborrow(),
+            nodes: self.nodes.reborrow(),
+            waiter,
+            owner,
+        }
     }
 
     /// Who runs: the waiter in whose name operations wait.
+    #[inline]
     pub fn waiter(&self) -> Waiter {
         self.waiter
     }
@@ -179,7 +193,7 @@ impl<'a> Io<'a> {
         let armed = self.slots.get_mut(index)?.gates.armed();
         let state = &mut *self.state;
         let fd = Table::new(&mut state.table, self.slots.reborrow()).remove_at(index, &mut state.run.owned, Some(self.waiter))?;
-        state.run.marks.set(Marks::FREED);
+        state.run.freed = true;
         state.run.marks.set(Marks::OWNED);
         // Before the descriptor can be closed: a duplicate would go on reporting under the dead number.
         if self.selector.close(fd.as_fd(), armed).is_err() {
@@ -255,7 +269,7 @@ impl<'a> Io<'a> {
     ///     io.poll_io(token, Direction::Read, |fd| rustix::io::read(fd, &mut counter)).map_ok(|_| u64::from_ne_bytes(counter))
     /// }
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn poll_io<T>(
         &mut self,
         token: Token,
@@ -267,33 +281,34 @@ impl<'a> Io<'a> {
 
     /// As [`poll_io`](Io::poll_io), for calls that can tell by their answer that the next one would say `EAGAIN`. Believed only while
     /// nothing but plain readiness was ever reported.
-    #[inline]
+    // A program reads in more than one place, and would call this then.
+    #[inline(always)]
     pub(crate) fn poll_io_drained<T>(
         &mut self,
         token: Token,
         direction: Direction,
         mut call: impl FnMut(BorrowedFd<'_>) -> Result<(T, bool), Errno>,
     ) -> Poll<Result<T, Error>> {
-        let (waiter, owner, turn) = (self.waiter, self.owner, self.state.run.turn);
-        let marks = &mut self.state.run.marks;
+        let (waiter, owner) = (self.waiter, self.owner);
+        let run = &mut self.state.run;
         let desc = match Table::new(&mut self.state.table, self.slots.reborrow()).get_owned(token, owner) {
             Ok(desc) => desc,
             Err(error) => return Poll::Ready(Err(error)),
         };
-        match desc.prepare(direction, waiter, turn) {
-            Step::Call => {}
+        match desc.prepare_freely(direction, waiter) {
+            Step::Call if run.may_call(desc, direction) => {}
+            Step::Call | Step::Yield => {
+                run.marks.set(Marks::YIELDED);
+                return Poll::Pending;
+            }
             Step::Wait => match arm(self.selector, token.index(), desc) {
                 Armed::Waiting => {
-                    marks.set(Marks::WAITED);
+                    run.marks.set(Marks::WAITED);
                     return Poll::Pending;
                 }
                 Armed::Ready => {}
                 Armed::Failed(errno) => return Poll::Ready(Err(not_waiting(desc, direction, errno))),
             },
-            Step::Yield => {
-                marks.set(Marks::YIELDED);
-                return Poll::Pending;
-            }
             Step::Fail(error) => return Poll::Ready(Err(error)),
         }
         let Some(fd) = desc.fd() else { return Poll::Ready(Err(Error::Closed)) };
@@ -313,7 +328,7 @@ impl<'a> Io<'a> {
                     desc.wait(direction, waiter);
                     return match arm(self.selector, token.index(), desc) {
                         Armed::Waiting => {
-                            marks.set(Marks::WAITED);
+                            run.marks.set(Marks::WAITED);
                             Poll::Pending
                         }
                         // The reader has gone between the call and the wait.
@@ -332,6 +347,7 @@ impl<'a> Io<'a> {
     /// # Errors
     ///
     /// [`Error::Closed`], [`Error::NotOwner`], [`Error::TimedOut`], [`Error::NotPollable`].
+    #[inline]
     pub fn poll_ready(&mut self, token: Token, direction: Direction) -> Poll<Result<(), Error>> {
         self.poll_io(token, direction, |_| Ok(()))
     }
@@ -344,6 +360,7 @@ impl<'a> Io<'a> {
     /// # Errors
     ///
     /// [`Error::Closed`] for a stale token, [`Error::NotOwner`].
+    #[inline]
     pub fn clear_ready(&mut self, token: Token, direction: Direction) -> Result<(), Error> {
         self.desc(token)?.clear_ready(direction);
         Ok(())
@@ -354,6 +371,7 @@ impl<'a> Io<'a> {
     /// # Errors
     ///
     /// [`Error::Closed`] for a stale token, [`Error::NotOwner`].
+    #[inline]
     pub fn unwait(&mut self, token: Token, direction: Direction) -> Result<(), Error> {
         self.desc(token)?.unwait(direction);
         Ok(())
@@ -384,6 +402,7 @@ impl<'a> Io<'a> {
     /// # Errors
     ///
     /// [`Error::Closed`] for a stale token, [`Error::NotOwner`].
+    #[inline]
     pub fn set_timeout(&mut self, token: Token, direction: Direction, after: Option<Duration>) -> Result<(), Error> {
         let now = self.read_clock();
         self.set_deadline_seen_from(now, token, direction, after.map(|after| now + after))

@@ -5,12 +5,11 @@ mod arm;
 mod io;
 mod run;
 mod storage;
+mod wait;
 
-use core::cell::Cell;
 use core::time::Duration;
 
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 
 pub use io::Io;
 pub(crate) use io::is_blocking;
@@ -19,13 +18,13 @@ pub(crate) use run::{Marks, Run};
 pub use storage::BoxedPollerStorage;
 pub use storage::{LendPoller, PollerParts, PollerStorage};
 
-use crate::arch::{self, Event, Selector};
-use crate::breaker::{BreakPipe, Breaker};
+use crate::arch;
+use crate::breaker::Breaker;
 use crate::deadline::{Queue, QueueState};
 use crate::error::Error;
 use crate::gates::Waiter;
-use crate::poll_desc::{NOBODY, Owner, PollDesc};
-use crate::table::{Table, TableState, find};
+use crate::poll_desc::{NOBODY, Owner};
+use crate::table::TableState;
 use crate::time::{Clock, Instant};
 use crate::token::Token;
 
@@ -203,21 +202,6 @@ impl<'s> Poller<'s> {
         Ok(poller)
     }
 
-    /// The time of this pass.
-    pub(crate) fn now(&mut self) -> Instant {
-        self.state.now()
-    }
-
-    /// The earlier of a timeout and a moment.
-    pub(crate) fn earlier(&self, timeout: Timeout, at: Instant) -> Timeout {
-        match timeout {
-            Timeout::Never => Timeout::At(at),
-            Timeout::Now => Timeout::Now,
-            Timeout::At(other) => Timeout::At(at.min(other)),
-            Timeout::After(after) => Timeout::At(at.min((self.state.clock)() + after)),
-        }
-    }
-
     /// The poller as `waiter` sees it: every operation on descriptors.
     ///
     /// On a bare poller any waiter may use any descriptor; when two wait for the same direction of one, the last one is run, as with
@@ -229,21 +213,13 @@ impl<'s> Poller<'s> {
 
     #[inline]
     pub(crate) fn io_of(&mut self, waiter: Waiter, owner: Owner) -> Io<'_> {
-        let PollerParts { selector, slots, nodes, .. } = &mut self.parts;
-        Io::new(selector, &mut self.state, slots.reborrow(), nodes.reborrow(), waiter, owner)
+        let PollerParts { selector, pipe, slots, nodes, .. } = &mut self.parts;
+        Io { selector, pipe, state: &mut self.state, slots: slots.reborrow(), nodes: nodes.reborrow(), waiter, owner }
     }
 
     #[inline]
     pub(crate) fn run(&mut self) -> &mut Run {
         &mut self.state.run
-    }
-
-    pub(crate) fn count_deadline(&mut self) {
-        self.state.stats.deadlines += 1;
-    }
-
-    pub(crate) fn count_parked(&mut self) {
-        self.state.stats.parked_handlers += 1;
     }
 
     /// Waits until somebody is to be run, and hands them to `each`: whoever waited for what the kernel reports, for a deadline that has
@@ -265,94 +241,7 @@ impl<'s> Poller<'s> {
     ///
     /// Only if `each` does, which it should not: who else would have been handed out is then forgotten.
     pub fn poll(&mut self, timeout: impl Into<Timeout>, each: impl FnMut(Waiter)) -> Result<Polled, Error> {
-        // A clock of the program's own may stand still while this waits.
-        let once = self.state.custom_clock;
-        self.wait(timeout.into(), once, each)
-    }
-
-    /// As [`poll`](Poller::poll); with `once` it returns after one wait, also if nobody is to be run.
-    pub(crate) fn wait(&mut self, timeout: Timeout, once: bool, mut each: impl FnMut(Waiter)) -> Result<Polled, Error> {
-        let PollerParts { selector, pipe, slots, nodes, .. } = &mut self.parts;
-        let state = &mut self.state;
-        let (waiters, mut woken) = (Cell::new(0), false);
-        let mut each = |waiter| {
-            waiters.set(waiters.get() + 1);
-            each(waiter);
-        };
-        let until = match timeout {
-            Timeout::Never => None,
-            Timeout::Now => Some(Instant::from_nanos(0)),
-            Timeout::At(at) => Some(at),
-            Timeout::After(after) => Some((state.clock)() + after),
-        };
-        let mut block = until != Some(Instant::from_nanos(0));
-        if arch::BREAK_IS_ONE_SHOT && state.break_is_spent {
-            rearm_break(selector, pipe, state)?;
-        }
-        if state.table.is_closing() {
-            Table::new(&mut state.table, slots.reborrow()).take_closing(&mut each);
-            block = false;
-        }
-        loop {
-            let timeout = if block {
-                let first = Queue::new(&mut state.queue, nodes.reborrow()).next();
-                match (first, until) {
-                    (None, None) => None,
-                    (first, until) => {
-                        let first = first.unwrap_or(Instant::FAR_FUTURE).min(until.unwrap_or(Instant::FAR_FUTURE));
-                        // The handlers have run since this pass began: what counts is the time now.
-                        Some(first - (state.clock)())
-                    }
-                }
-            } else {
-                Some(Duration::ZERO)
-            };
-            state.now = None;
-            let (mut broken, mut stale) = (false, 0);
-            let descs = slots.as_mut_slice();
-            let waited = selector.wait(timeout, |event| match find(descs, event.bits, arch::KEPT) {
-                Some(desc) if is_about(&event, desc) => {
-                    arm::disarm_unused(selector, &event, desc);
-                    desc.edge(event.readiness, &mut each);
-                    arm::rearm(selector, &event, desc, &mut each);
-                }
-                // No slot has the break pipe's index.
-                _ if event.bits == Token::BREAK => broken = true,
-                _ => stale += 1,
-            });
-            state.stats.polls += 1;
-            match waited {
-                Ok(events) => state.stats.events += events as u64 - u64::from(broken),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            state.stats.stale_events += stale;
-            if broken {
-                woken = true;
-                state.stats.wakes += 1;
-                let drained = pipe.drain();
-                // Also of a pipe that could not be emptied, whose byte is then reported again. Should this fail, then this wake counts all the
-                // same, and the next wait says why.
-                let _ = rearm_break(selector, pipe, state);
-                drained?;
-            }
-            if state.queue.len() > 0 {
-                let now = state.now();
-                let mut queue = Queue::new(&mut state.queue, nodes.reborrow());
-                let mut table = Table::new(&mut state.table, slots.reborrow());
-                while let Some(index) = queue.due(now) {
-                    state.stats.deadlines += 1;
-                    match table.expire(index, now, &mut each) {
-                        Some(at) => queue.postpone_first(at),
-                        None => queue.remove_first(),
-                    }
-                }
-            }
-            let polled = Polled { waiters: waiters.get(), woken };
-            if polled.waiters > 0 || woken || !block || once || until.is_some_and(|until| until <= state.now()) {
-                return Ok(polled);
-            }
-        }
+        self.io(Waiter::new(NOBODY)).wait(timeout.into(), each)
     }
 
     /// What wakes this poller from elsewhere. It may outlive the poller.
@@ -398,25 +287,6 @@ impl AsFd for Poller<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.parts.selector.as_fd()
     }
-}
-
-/// Whether an event whose bits may not all have come back is this descriptor's.
-#[inline]
-fn is_about(event: &Event, desc: &PollDesc<OwnedFd>) -> bool {
-    arch::KEPT == u64::MAX || desc.fd().is_some_and(|fd| fd.as_raw_fd() == event.fd)
-}
-
-/// The break pipe was reported: where its event was the last one, asks for another.
-#[inline]
-fn rearm_break(selector: &Selector, pipe: &BreakPipe, state: &mut PollerState) -> Result<(), Errno> {
-    if arch::BREAK_IS_ONE_SHOT {
-        state.break_is_spent = true;
-        if let Some(read_end) = pipe.read_end() {
-            selector.open_break(read_end, Token::BREAK)?;
-        }
-        state.break_is_spent = false;
-    }
-    Ok(())
 }
 
 impl Drop for Poller<'_> {

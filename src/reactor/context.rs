@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::handler::Handler;
 use super::ready::{HandlerId, Header, NIL, ReactorState, Roster};
-use super::storage::Cell;
+use super::storage::{Cell, Place, put};
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
@@ -17,13 +17,12 @@ use crate::storage::Slots;
 use crate::time::{Deadline, Instant};
 use crate::token::Token;
 
-/// All handlers but the running one, whose cell lies between `before` and `after`.
+/// All handlers.
 pub(super) struct Handlers<'a, H> {
     pub(super) state: &'a mut ReactorState,
     pub(super) headers: Slots<'a, Header>,
     pub(super) timers: Slots<'a, Node>,
-    pub(super) before: &'a mut [Cell<H>],
-    pub(super) after: &'a mut [Cell<H>],
+    pub(super) places: &'a [Place<H>],
 }
 
 impl<H> Handlers<'_, H> {
@@ -32,11 +31,10 @@ impl<H> Handlers<'_, H> {
         Roster { state: self.state, headers: self.headers.reborrow() }
     }
 
-    fn cell(&mut self, index: u32) -> Option<&mut Cell<H>> {
-        let index = index as usize;
-        match index.checked_sub(self.before.len()) {
-            None => self.before.get_mut(index),
-            Some(above) => self.after.get_mut(above.checked_sub(1)?),
+    /// Puts a handler into its place, or takes it out and drops it.
+    fn put(&self, index: u32, cell: Cell<H>) {
+        if let Some(place) = self.places.get(index as usize) {
+            put(place, cell);
         }
     }
 
@@ -75,9 +73,7 @@ impl<H> Handlers<'_, H> {
 
     fn settle(&mut self, io: &mut Io<'_>, id: HandlerId, owned: u32, handler: H) {
         let index = id.index() as u32;
-        if let Some(cell) = self.cell(index) {
-            *cell = Cell::Live(handler);
-        }
+        self.put(index, Cell::Live(handler));
         let mut roster = self.roster();
         roster.settle(index, owned);
         io.run().handlers_full = !roster.has_room();
@@ -90,19 +86,17 @@ impl<H> Handlers<'_, H> {
             io.as_owner(Waiter::new(index), index).close_owned(owned);
         }
         self.roster().leave(index);
-        io.run().marks.set(Marks::FREED);
+        io.run().freed = true;
         io.run().handlers_full = !self.roster().has_room();
-        if let Some(cell) = self.cell(index) {
-            // Last, because a handler's own drop may panic.
-            *cell = Cell::Vacant;
-        }
+        // Last, because a handler's own drop may panic.
+        self.put(index, Cell::Vacant);
     }
 
     /// Undoes what a panic has left behind of a handler, whose list of descriptors may not be true.
     pub(super) fn undo(&mut self, io: &mut Io<'_>, index: u32) {
         io.as_owner(Waiter::new(index), index).close_all_of(index);
         self.roster().set_owned(index, NIL);
-        io.run().marks.set(Marks::FREED);
+        io.run().freed = true;
     }
 
     pub(super) fn set_timer(&mut self, index: u32, at: Option<Instant>, now: Instant) {
@@ -162,6 +156,7 @@ impl<'a, H: Handler> Context<'a, H> {
     }
 
     /// The running handler.
+    #[inline]
     pub fn id(&self) -> HandlerId {
         HandlerId::of(self.index(), self.handlers.headers.get(self.index()))
     }
@@ -227,6 +222,7 @@ impl<'a, H: Handler> Context<'a, H> {
     /// # Errors
     ///
     /// [`Error::Closed`] if it has ended.
+    #[inline]
     pub fn notify(&mut self, id: HandlerId) -> Result<(), Error> {
         let (index, _) = self.handlers.roster().find(id)?;
         self.handlers.roster().notify(index);
@@ -259,6 +255,7 @@ impl<'a, H: Handler> Context<'a, H> {
     }
 
     /// Runs this handler again in the next round: for those who stop early of their own will and are not done.
+    #[inline]
     pub fn yield_now(&mut self) {
         self.io.run().marks.set(Marks::YIELDED);
     }
@@ -266,18 +263,21 @@ impl<'a, H: Handler> Context<'a, H> {
     /// Sets or clears this handler's timer; it is run when the moment comes, and [`poll_timer`](Context::poll_timer) then answers once.
     ///
     /// A moment in the past runs it in the next round. Setting it later than it was costs one look more when its old time comes up.
+    #[inline]
     pub fn set_timer(&mut self, at: Option<Instant>) {
         let now = if at.is_some() { self.io.now() } else { Instant::FAR_FUTURE };
         self.handlers.set_timer(self.io.waiter().get(), at, now);
     }
 
     /// Sets the timer `after` from now, by a fresh look at the clock.
+    #[inline]
     pub fn set_timer_after(&mut self, after: Duration) {
         let at = self.io.read_clock() + after;
         self.set_timer(Some(at));
     }
 
     /// Whether this handler's timer has passed; answers once for each time that it was set.
+    #[inline]
     pub fn poll_timer(&mut self) -> Poll<()> {
         let index = self.index();
         match self.handlers.headers.get_mut(index) {
@@ -293,6 +293,7 @@ impl<'a, H: Handler> Context<'a, H> {
     ///
     /// A notification runs it in any case; asking makes the wait a declared one, which
     /// [`Stats::parked_handlers`](crate::Stats::parked_handlers) does not count.
+    #[inline]
     pub fn poll_notified(&mut self) -> Poll<()> {
         let index = self.index();
         match self.handlers.headers.get_mut(index).is_some_and(Header::take_notified) {
@@ -309,6 +310,7 @@ impl<'a, H: Handler> Context<'a, H> {
     /// Every handler learns of every wake, whether it waited for it or asks later; any number of wakes in between are one. A new handler
     /// learns of a wake that no other has asked about yet. Look at the queues that a wake announces after this has answered, and ask again
     /// until it is `Pending`: then no wake is lost.
+    #[inline]
     pub fn poll_wake(&mut self) -> Poll<()> {
         let index = self.index();
         if self.handlers.roster().take_wake(index) { Poll::Ready(()) } else { Poll::Pending }

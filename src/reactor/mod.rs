@@ -3,11 +3,11 @@
 mod context;
 mod handler;
 mod outbox;
+mod pass;
 mod ready;
 mod storage;
 
 use core::num::NonZeroU8;
-use core::task::Poll;
 
 use rustix::fd::{AsFd, BorrowedFd};
 
@@ -20,16 +20,15 @@ pub use storage::BoxedReactorStorage;
 pub use storage::{LendReactor, ReactorStorage};
 
 use crate::breaker::Breaker;
-use crate::deadline::Queue;
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
-use crate::poll_desc::{NOBODY, Turn};
-use crate::poller::{Io, Marks, Poller, Run, Stats, Timeout};
+use crate::poll_desc::NOBODY;
+use crate::poller::{Io, Poller, Stats, Timeout};
 use crate::source::Source;
 use crate::time::{Clock, Instant};
 use context::Handlers;
 use ready::{NIL, ReactorState, Roster};
-use storage::{Cell, HandlerParts, ReactorParts};
+use storage::{HandlerParts, ReactorParts};
 
 /// System calls per direction of a descriptor and run of a handler, unless [`Reactor::with_budget`] says otherwise.
 const DEFAULT_BUDGET: NonZeroU8 = NonZeroU8::new(32).unwrap();
@@ -41,8 +40,9 @@ const DEFAULT_BUDGET: NonZeroU8 = NonZeroU8::new(32).unwrap();
 /// # A pass
 ///
 /// 1. If nobody is ready: [`Handler::on_sleep`], then wait for the kernel, the next deadline or a wake. Else look without waiting.
-/// 2. Who was waited for is put on the ready list: by readiness, then by deadline, then by timer, then by wake.
-/// 3. Everyone on the list runs once; who becomes ready meanwhile runs in the next pass. Among equals: first come, first served.
+/// 2. All that has happened is noted: readiness, then deadlines, then timers, then a wake.
+/// 3. Everyone concerned runs once: first whom the kernel has woken, in its order, then the others, first come, first served. Who becomes
+///    ready meanwhile runs in the next pass.
 ///
 /// A panic in a handler passes through `run` (where panics unwind) and leaves the reactor consistent: that handler is ended when the
 /// reactor is next entered, everybody else goes on.
@@ -93,17 +93,18 @@ impl<'s, H: Handler> Reactor<'s, H> {
     /// As [`Poller::new`].
     pub fn with_clock<S: LendReactor<H>>(storage: &'s mut S, clock: Clock) -> Result<Reactor<'s, H>, Error> {
         let ReactorParts { poller, handlers } = storage.lend()?;
-        let state = ReactorState::new(handlers.cells.len());
+        let state = ReactorState::new(handlers.places.len());
         Ok(Reactor { state, handlers, poller: Poller::on_parts(poller, clock)? }.with_budget(DEFAULT_BUDGET))
     }
 
-    /// Sets how many system calls each direction of a descriptor gets in one run of its handler, 32 if this is not called. When they are
-    /// used up its operations answer `Pending` and the handler goes to the tail of the ready list, so that a flood on one descriptor delays
-    /// everybody else by at most this many calls for each direction that is flooded. A listener accepts as many in each round; where thousands
+    /// Sets how many system calls each direction of a descriptor gets at the most in one run of its handler, 32 if this is not called. When
+    /// they are used up its operations answer `Pending` and the handler goes to the tail of the ready list, so that a flood on one descriptor
+    /// delays everybody else by at most this many calls for each direction that is flooded. Half of them are shared by all that the handler
+    /// does, the other half is each direction's own, so that a flood in one starves no other. A listener accepts as many in each round; where thousands
     /// of busy handlers make rounds long, several listeners on a port share the work.
     #[must_use]
     pub fn with_budget(mut self, budget: NonZeroU8) -> Reactor<'s, H> {
-        self.poller.run().turn = Some(Turn { run: 0, budget });
+        self.poller.run().set_budget(budget);
         self
     }
 
@@ -173,10 +174,10 @@ impl<'s, H: Handler> Reactor<'s, H> {
     ///
     /// Only if a handler does.
     pub fn run(&mut self, shared: &mut H::Shared) -> Result<(), Error> {
-        while !core::mem::take(&mut self.state.stop) && !self.is_empty() {
-            self.pass(Timeout::Never, shared)?;
+        if core::mem::take(&mut self.state.stop) || self.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.turn(Timeout::Never, false, shared)
     }
 
     /// One pass, which waits for `timeout` at the most: for programs that have a loop of their own. It may come back earlier without having
@@ -190,7 +191,19 @@ impl<'s, H: Handler> Reactor<'s, H> {
     ///
     /// Only if a handler does.
     pub fn run_once(&mut self, timeout: impl Into<Timeout>, shared: &mut H::Shared) -> Result<(), Error> {
-        self.pass(timeout.into(), shared)
+        self.turn(timeout.into(), true, shared)
+    }
+
+    // One function for both, so that the loop and the handlers are compiled once.
+    fn turn(&mut self, timeout: Timeout, once: bool, shared: &mut H::Shared) -> Result<(), Error> {
+        let (handlers, io) = self.outside();
+        let mut cx = Context { io, handlers, shared };
+        loop {
+            cx.pass(timeout)?;
+            if once || core::mem::take(&mut cx.handlers.state.stop) || cx.handlers.state.len() == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// What wakes this reactor from elsewhere: who waits with [`Context::poll_wake`] is run.
@@ -207,12 +220,12 @@ impl<'s, H: Handler> Reactor<'s, H> {
     /// Until when a foreign loop may sleep on this reactor's descriptor before it calls [`run_once`](Reactor::run_once): `None` for ever, a
     /// moment in the past while somebody is ready. May be early, never late.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        self.recover();
-        self.look_after_freed();
-        if self.state.anybody_ready() {
-            return Some(self.poller.now());
+        let (mut handlers, mut io) = self.outside();
+        handlers.look_after_freed(&mut io);
+        if handlers.roster().anybody_ready() {
+            return Some(io.now());
         }
-        let timer = self.timers().next();
+        let timer = handlers.timers().next();
         match (self.poller.next_deadline(), timer) {
             (Some(deadline), Some(timer)) => Some(deadline.min(timer)),
             (deadline, timer) => deadline.or(timer),
@@ -248,10 +261,6 @@ impl<'s, H: Handler> Reactor<'s, H> {
         Roster { state: &mut self.state, headers: self.handlers.headers.reborrow() }
     }
 
-    fn timers(&mut self) -> Queue<'_> {
-        Queue::new(&mut self.state.timers, self.handlers.timers.reborrow())
-    }
-
     /// All handlers, while none runs.
     fn outside(&mut self) -> (Handlers<'_, H>, Io<'_>) {
         self.recover();
@@ -259,9 +268,9 @@ impl<'s, H: Handler> Reactor<'s, H> {
     }
 
     fn parts(&mut self) -> (Handlers<'_, H>, Io<'_>) {
-        let HandlerParts { headers, timers, cells } = &mut self.handlers;
+        let HandlerParts { headers, timers, places } = &mut self.handlers;
         let (headers, timers) = (headers.reborrow(), timers.reborrow());
-        let handlers = Handlers { state: &mut self.state, headers, timers, before: cells, after: &mut [] };
+        let handlers = Handlers { state: &mut self.state, headers, timers, places };
         (handlers, self.poller.io_of(Waiter::new(NOBODY), NOBODY))
     }
 
@@ -287,130 +296,6 @@ impl<'s, H: Handler> Reactor<'s, H> {
             handlers.undo(&mut io, running);
             handlers.end(&mut io, running);
         }
-    }
-
-    /// Slots may have been freed: whoever waits for room gets a turn.
-    fn look_after_freed(&mut self) {
-        if self.poller.run().marks.has(Marks::FREED) {
-            self.poller.run().marks = Marks::NONE;
-            self.roster().begin_release();
-        }
-        if self.state.is_releasing() {
-            // Whoever waits wants one of the two.
-            let has_room = self.roster().has_room() || self.parts().1.has_descriptor_room();
-            self.roster().release_next(has_room);
-        }
-    }
-
-    fn pass(&mut self, timeout: Timeout, shared: &mut H::Shared) -> Result<(), Error> {
-        self.recover();
-        self.look_after_freed();
-        let timeout = if self.state.anybody_ready() {
-            Timeout::Now
-        } else {
-            match self.timers().next() {
-                Some(timer) => self.poller.earlier(timeout, timer),
-                None => timeout,
-            }
-        };
-        if timeout != Timeout::Now {
-            H::on_sleep(shared, &self.poller.stats());
-        }
-        let (state, headers) = (&mut self.state, self.handlers.headers.as_mut_slice());
-        // One wait, so that `on_sleep` comes before each.
-        let polled = self.poller.wait(timeout, true, |waiter| state.enqueue(headers, waiter.get()))?;
-        self.fire_timers();
-        if polled.woken {
-            self.roster().wake();
-        }
-        self.roster().begin_round();
-        while let Some(index) = self.roster().next() {
-            self.dispatch(index, shared);
-        }
-        Ok(())
-    }
-
-    fn fire_timers(&mut self) {
-        if self.state.timers.len() == 0 {
-            return;
-        }
-        let now = self.poller.now();
-        while let Some(index) = self.timers().due(now) {
-            self.poller.count_deadline();
-            let Some(header) = self.handlers.headers.get_mut(index) else { return self.timers().remove_first() };
-            let passes = header.timer.advance(now);
-            match header.timer.ahead() {
-                Some(at) => self.timers().postpone_first(at),
-                None => self.timers().remove_first(),
-            }
-            if passes {
-                self.roster().enqueue(index);
-            }
-        }
-    }
-
-    #[inline]
-    fn dispatch(&mut self, index: u32, shared: &mut H::Shared) {
-        let HandlerParts { headers, timers, cells } = &mut self.handlers;
-        let state = &mut self.state;
-        let Some(header) = headers.get(index) else { return };
-        let Some((before, rest)) = cells.split_at_mut_checked(index as usize) else { return };
-        let Some((Cell::Live(handler), after)) = rest.split_first_mut() else { return };
-        state.running = index;
-        let run = self.poller.run();
-        if let Some(turn) = &mut run.turn {
-            turn.run = turn.run.wrapping_add(1);
-        }
-        run.owned = header.owned;
-        run.marks.keep(Marks::FREED);
-        let mut cx = Context {
-            io: self.poller.io_of(Waiter::new(index), index),
-            handlers: Handlers { state, headers: headers.reborrow(), timers: timers.reborrow(), before, after },
-            shared,
-        };
-        let finished = match handler.on_ready(&mut cx) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(())) => true,
-            Poll::Ready(Err(error)) => {
-                handler.on_error(error, &mut cx);
-                true
-            }
-        };
-        self.state.running = NIL;
-        // By far the most common end of a run is a wait, and nothing else.
-        if finished || self.poller.run().marks != Marks::WAITED {
-            self.settle(index, finished);
-        }
-    }
-
-    /// The rest of a run that was more than a wait.
-    fn settle(&mut self, index: u32, finished: bool) {
-        let &mut Run { owned, marks, .. } = self.poller.run();
-        if marks.has(Marks::OWNED) {
-            self.roster().set_owned(index, owned);
-        }
-        if finished || marks.has(Marks::ENDED) {
-            let (mut handlers, mut io) = self.parts();
-            handlers.end(&mut io, index);
-        } else if marks.has(Marks::YIELDED) {
-            self.roster().enqueue(index);
-        } else {
-            if marks.has(Marks::ROOM) {
-                self.roster().wait_for_room(index);
-            }
-            if !marks.has(Marks::WAITED) && !marks.has(Marks::ROOM) && self.is_parked(index) {
-                self.poller.count_parked();
-            }
-        }
-    }
-
-    /// Whether nothing but a notification will run this handler, which has just said `Pending` and waits for no gate that it waited for
-    /// before, no timer, no wake.
-    fn is_parked(&mut self, index: u32) -> bool {
-        let Some(header) = self.handlers.headers.get(index) else { return false };
-        let will_run = header.is_queued() || header.waits_for_wake() || header.timer.ahead().is_some();
-        let owned = header.owned;
-        !will_run && !self.poller.io_of(Waiter::new(index), index).any_wait(owned)
     }
 }
 

@@ -65,7 +65,7 @@ pub struct Outbox<T, const N: usize, const WAITING: usize = 8> {
 struct Waiting {
     id: HandlerId,
     /// The round in which it was called, because there is room.
-    called: Option<u8>,
+    called: Option<u16>,
 }
 
 impl<T, const N: usize, const WAITING: usize> Outbox<T, N, WAITING> {
@@ -175,13 +175,16 @@ impl<T, const N: usize, const WAITING: usize> Outbox<T, N, WAITING> {
 
     /// Who has ended, or has been run because there is room and has not asked for it, does not hold up those behind.
     fn forget_who_did_not_come<H: Handler>(cx: &mut Context<'_, H>, at: impl Fn(&mut H::Shared) -> &mut Self) {
-        let (running, round) = (cx.id(), cx.handlers.state.rounds);
+        let running = cx.id();
         let mut roster = cx.handlers.roster();
         at(cx.shared).waiting.retain(|waiting| match (roster.find(waiting.id), waiting.called) {
             (Err(_), _) => false,
             (Ok(_), None) => true,
             // It is run in the round in which it was called, or in the next.
-            (Ok((_, header)), Some(called)) => waiting.id == running || (header.is_queued() && round.wrapping_sub(called) < 2),
+            (Ok((_, header)), Some(called)) => {
+                let is_due = header.is_due();
+                waiting.id == running || (is_due && roster.state.rounds_since(called) < 2)
+            }
         });
     }
 }

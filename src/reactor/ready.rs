@@ -5,8 +5,12 @@
 
 use core::num::NonZeroU32;
 
+use heapless::Vec;
+
+use crate::arch::BATCH;
 use crate::deadline::QueueState;
 use crate::error::Error;
+use crate::poll_desc::Owner;
 use crate::storage::Slots;
 use crate::time::Deadline;
 use crate::token::Token;
@@ -46,7 +50,7 @@ impl HandlerId {
 pub(super) struct Marks(u8);
 
 impl Marks {
-    /// On the ready list or in what is left of the round.
+    /// On the ready list, or on what is left of the round.
     const QUEUED: Marks = Marks(1);
     /// On the list of those who wait for a wake or for room.
     const LINKED: Marks = Marks(1 << 1);
@@ -54,8 +58,8 @@ impl Marks {
     const WAITS_WAKE: Marks = Marks(1 << 2);
     const WAITS_ROOM: Marks = Marks(1 << 3);
     const NOTIFIED: Marks = Marks(1 << 4);
-    /// New in a place that was queued already, perhaps in what is left of this round: it is not run before the next.
-    const NEW: Marks = Marks(1 << 5);
+    /// To be run. A queued place whose handler is not is passed over: it was run meanwhile, because of the kernel, or has ended.
+    const DUE: Marks = Marks(1 << 5);
 
     #[inline]
     fn has(self, mark: Marks) -> bool {
@@ -99,8 +103,8 @@ pub(crate) struct Header {
     wakes_seen: u32,
     marks: Marks,
     life: Life,
-    /// The round in which it was spawned.
-    spawned_in: u8,
+    /// The last round in which it was run, or before which it was not to be; 0 is none.
+    round: u16,
 }
 
 static_assertions::const_assert!(core::mem::size_of::<Header>() <= 32);
@@ -115,11 +119,11 @@ impl Header {
         wakes_seen: 0,
         marks: Marks(0),
         life: Life::Vacant,
-        spawned_in: 0,
+        round: 0,
     };
 
-    pub(super) fn is_queued(&self) -> bool {
-        self.marks.has(Marks::QUEUED)
+    pub(super) fn is_due(&self) -> bool {
+        self.marks.has(Marks::DUE)
     }
 
     pub(super) fn waits_for_wake(&self) -> bool {
@@ -186,12 +190,13 @@ fn next_vacant(header: &mut Header) -> &mut u32 {
 #[derive(Debug)]
 pub(crate) struct ReactorState {
     vacant: List,
-    /// What is left of the round.
+    /// Whose waits the kernel has ended, in its order; and what is left of the round besides them.
+    pub(super) woken: Vec<Owner, BATCH>,
     round: List,
     /// Who runs in the next round.
     ready: List,
-    /// Counts rounds; wraps.
-    pub(super) rounds: u8,
+    /// Counts rounds, from 1 on; see [`begin_round`](Roster::begin_round).
+    pub(super) rounds: u16,
     /// Who waits for a wake or for room.
     waiting: List,
     /// The last of those whose turn it is to be run because a slot was freed.
@@ -214,9 +219,10 @@ impl ReactorState {
     pub(super) fn new(capacity: usize) -> ReactorState {
         ReactorState {
             vacant: List::EMPTY,
+            woken: Vec::new(),
             round: List::EMPTY,
             ready: List::EMPTY,
-            rounds: 0,
+            rounds: 1,
             waiting: List::EMPTY,
             release_until: NIL,
             timers: QueueState::new(),
@@ -238,20 +244,31 @@ impl ReactorState {
     #[inline]
     pub(super) fn enqueue(&mut self, headers: &mut [Header], index: u32) {
         match headers.get_mut(index as usize) {
-            Some(header) if !header.is_queued() && header.is_live() => {
-                header.marks.set(Marks::QUEUED);
-                self.ready.push(index, headers, next);
+            Some(header) if header.is_live() => {
+                header.marks.set(Marks::DUE);
+                if !header.marks.has(Marks::QUEUED) {
+                    header.marks.set(Marks::QUEUED);
+                    self.ready.push(index, headers, next);
+                }
             }
             _ => {}
         }
     }
 
-    pub(super) fn is_releasing(&self) -> bool {
-        self.release_until != NIL
+    /// How many rounds have begun since that one was the newest.
+    pub(super) fn rounds_since(&self, round: u16) -> u16 {
+        // There is no round 0.
+        self.rounds.checked_sub(round).unwrap_or(self.rounds.wrapping_sub(round).wrapping_sub(1))
     }
 
-    pub(super) fn anybody_ready(&self) -> bool {
-        self.round.head != NIL || self.ready.head != NIL
+    /// Whether a panic has broken the round off. Where panics abort there is nobody to go on with it.
+    #[inline]
+    pub(super) fn is_broken_off(&self) -> bool {
+        cfg!(panic = "unwind") && self.round.head != NIL
+    }
+
+    pub(super) fn is_releasing(&self) -> bool {
+        self.release_until != NIL
     }
 }
 
@@ -292,10 +309,8 @@ impl Roster<'_> {
             header.life = Life::Live;
             header.owned = owned;
             header.wakes_seen = self.state.wakes_seen;
-            if header.is_queued() {
-                header.marks.set(Marks::NEW);
-                header.spawned_in = self.state.rounds;
-            }
+            // Its place may still be queued in this round.
+            header.round = self.state.rounds;
             self.state.len += 1;
             self.state.reserved = NIL;
             self.enqueue(index);
@@ -354,26 +369,103 @@ impl Roster<'_> {
         self.state.enqueue(self.headers.as_mut_slice(), index);
     }
 
-    /// Whoever is ready now is this round; who becomes ready during it is the next.
+    /// Whether anybody is to be run.
+    #[inline]
+    pub(super) fn anybody_ready(&mut self) -> bool {
+        self.state.is_broken_off() || self.state.ready.head != NIL && self.anybody_due()
+    }
+
+    /// Whether anybody on the ready list is.
+    fn anybody_due(&mut self) -> bool {
+        while let Some(header) = self.headers.get_mut(self.state.ready.head) {
+            if header.is_due() {
+                return true;
+            }
+            header.marks.take(Marks::QUEUED);
+            self.state.ready.pop(self.headers.as_mut_slice(), next);
+        }
+        false
+    }
+
+    /// Whoever is ready now is this round; who becomes ready during it is the next. A round that a panic has broken off goes on.
+    #[inline]
     pub(super) fn begin_round(&mut self) {
-        if self.state.round.head == NIL {
-            self.state.round = core::mem::replace(&mut self.state.ready, List::EMPTY);
-            self.state.rounds = self.state.rounds.wrapping_add(1);
+        if self.state.is_broken_off() {
+            return self.put_off_woken();
+        }
+        self.state.round = core::mem::replace(&mut self.state.ready, List::EMPTY);
+        self.state.rounds = self.state.rounds.wrapping_add(1);
+        if self.state.rounds == 0 {
+            self.forget_rounds();
         }
     }
 
-    /// The next handler of this round that is still alive. What it waited for it has to ask for anew, but for gates, timer and wake.
+    /// The numbers of rounds are used up, and begin anew.
+    #[cold]
+    fn forget_rounds(&mut self) {
+        self.headers.as_mut_slice().iter_mut().for_each(|header| header.round = 0);
+        self.state.rounds = 1;
+    }
+
+    /// The next handler of those who were ready when this round began.
     #[inline]
     pub(super) fn next(&mut self) -> Option<u32> {
         loop {
             let (index, header) = self.state.round.pop(self.headers.as_mut_slice(), next)?;
-            header.marks.0 &= !(Marks::QUEUED.0 | Marks::WAITS_ROOM.0);
-            let too_new = header.marks.take(Marks::NEW) && header.spawned_in == self.state.rounds;
-            if header.is_live() && !too_new {
-                return Some(index);
+            header.marks.take(Marks::QUEUED);
+            if header.is_due() {
+                if header.round != self.state.rounds {
+                    return Some(index);
+                }
+                // It is new, or has been run in this round.
+                self.enqueue(index);
             }
-            self.enqueue(index);
         }
+    }
+
+    /// Whom the kernel has woken may have run in this round already.
+    #[cold]
+    fn put_off_woken(&mut self) {
+        while let Some(owner) = self.state.woken.pop() {
+            self.enqueue(owner);
+        }
+    }
+
+    /// A panic breaks the round off, in which these of the woken have not run: they are the first when it goes on.
+    #[cold]
+    pub(super) fn break_off(&mut self, run: usize) {
+        let mut rest = List::EMPTY;
+        for place in run..self.state.woken.len() {
+            let Some(&index) = self.state.woken.get(place) else { break };
+            match self.headers.get_mut(index) {
+                Some(header) if header.is_live() && header.round != self.state.rounds => {
+                    header.marks.set(Marks::DUE);
+                    if !header.marks.has(Marks::QUEUED) {
+                        header.marks.set(Marks::QUEUED);
+                        rest.push(index, self.headers.as_mut_slice(), next);
+                    }
+                }
+                _ => {}
+            }
+        }
+        while let Some((index, _)) = self.state.round.pop(self.headers.as_mut_slice(), next) {
+            rest.push(index, self.headers.as_mut_slice(), next);
+        }
+        self.state.round = rest;
+        self.state.woken.clear();
+    }
+
+    /// Whether the handler in this place is still to be run in this round, and where its list of descriptors begins. What it waited for it
+    /// has to ask for anew, but for gates, timer and wake.
+    #[inline]
+    pub(super) fn begin_run(&mut self, index: u32) -> Option<u32> {
+        let header = self.headers.get_mut(index)?;
+        if header.round == self.state.rounds {
+            return None;
+        }
+        header.round = self.state.rounds;
+        header.marks.0 &= !(Marks::DUE.0 | Marks::WAITS_ROOM.0);
+        Some(header.owned)
     }
 
     pub(super) fn notify(&mut self, index: u32) {
@@ -494,7 +586,12 @@ mod tests {
 
     fn round(roster: &mut Roster<'_>) -> Vec<u32> {
         roster.begin_round();
-        core::iter::from_fn(|| roster.next()).collect()
+        core::iter::from_fn(|| run_next(roster)).collect()
+    }
+
+    fn run_next(roster: &mut Roster<'_>) -> Option<u32> {
+        let index = roster.next()?;
+        roster.begin_run(index).map(|_| index)
     }
 
     #[test]
@@ -533,11 +630,11 @@ mod tests {
         with_roster(|roster| {
             (0..3).for_each(|_| _ = spawn(roster));
             roster.begin_round();
-            assert_eq!(roster.next(), Some(0));
+            assert_eq!(run_next(roster), Some(0));
             roster.leave(1);
             assert_eq!(spawn(roster).index(), 1);
-            assert_eq!(roster.next(), Some(2));
-            assert_eq!(roster.next(), None);
+            assert_eq!(run_next(roster), Some(2));
+            assert_eq!(run_next(roster), None);
             assert_eq!(round(roster), [1]);
         });
     }
@@ -552,16 +649,37 @@ mod tests {
     }
 
     #[test]
+    fn rounds_begin_anew() {
+        with_roster(|roster| {
+            spawn(roster);
+            assert_eq!(round(roster), [0]);
+            for rounds in [1, u16::MAX - 1, u16::MAX] {
+                roster.state.rounds = rounds;
+                // As long ago as can be: it may have run in the round with the same number.
+                for ran in [0, rounds, rounds.wrapping_add(1).max(1), 1] {
+                    roster.headers.get_mut(0).unwrap().round = ran.min(rounds);
+                    let now = roster.state.rounds;
+                    roster.notify(0);
+                    assert_eq!(round(roster), [0], "{rounds} {ran}");
+                    assert_eq!((roster.state.rounds_since(now), roster.state.rounds_since(roster.state.rounds)), (1, 0));
+                    assert_ne!(roster.state.rounds, 0);
+                    roster.state.rounds = rounds;
+                }
+            }
+        });
+    }
+
+    #[test]
     fn queued_once_and_in_the_next_round() {
         with_roster(|roster| {
             (0..2).for_each(|_| _ = spawn(roster));
             roster.begin_round();
-            assert_eq!(roster.next(), Some(0));
+            assert_eq!(run_next(roster), Some(0));
             roster.notify(0);
             roster.notify(1);
             roster.notify(1);
-            assert_eq!(roster.next(), Some(1));
-            assert_eq!(roster.next(), None);
+            assert_eq!(run_next(roster), Some(1));
+            assert_eq!(run_next(roster), None);
             assert_eq!(round(roster), [0]);
         });
     }

@@ -1,5 +1,7 @@
 //! Where handlers live: cells, which hold nothing but the handler, and headers, which hold everything else.
 
+use core::cell::RefCell;
+
 use super::ready::Header;
 use crate::deadline::Node;
 use crate::error::Error;
@@ -15,6 +17,16 @@ pub(crate) enum Cell<H> {
     Live(H) = 1,
 }
 
+/// The running handler's is borrowed while it runs; everything else about it can then still be changed, through its header.
+pub(crate) type Place<H> = RefCell<Cell<H>>;
+
+/// Drops what was there. The running handler's place stays as it is.
+pub(super) fn put<H>(place: &Place<H>, cell: Cell<H>) {
+    if let Ok(mut place) = place.try_borrow_mut() {
+        *place = cell;
+    }
+}
+
 /// Lent storage taken apart.
 #[derive(Debug)]
 pub struct ReactorParts<'s, H> {
@@ -26,14 +38,14 @@ pub struct ReactorParts<'s, H> {
 pub(crate) struct HandlerParts<'s, H> {
     pub(super) headers: Slots<'s, Header>,
     pub(super) timers: Slots<'s, Node>,
-    pub(super) cells: &'s mut [Cell<H>],
+    pub(super) places: &'s mut [Place<H>],
 }
 
 impl<H> HandlerParts<'_, H> {
     /// Drops every handler. The headers last: if a handler's drop panics, they say where the others are.
     pub(super) fn clear(&mut self) {
         let used = self.headers.len();
-        self.cells.iter_mut().take(used).for_each(|cell| *cell = Cell::Vacant);
+        self.places.iter().take(used).for_each(|place| put(place, Cell::Vacant));
         self.headers.clear();
         self.timers.clear();
     }
@@ -50,7 +62,7 @@ pub trait LendReactor<H>: sealed::Sealed {
     fn lend(&mut self) -> Result<ReactorParts<'_, H>, Error>;
 }
 
-/// Room for a [`Reactor`](crate::Reactor) of `HANDLERS` handlers with `DESCRIPTORS` descriptors among them: the size of `H` and 48 bytes
+/// Room for a [`Reactor`](crate::Reactor) of `HANDLERS` handlers with `DESCRIPTORS` descriptors among them: the size of `H` and 56 bytes
 /// for each handler, 80 bytes for each descriptor, and 192 once.
 ///
 /// Put it into a `static` (in a `static_cell::ConstStaticCell`, say), where it takes no space in the program's file and no memory before it
@@ -70,7 +82,7 @@ pub struct ReactorStorage<H, const HANDLERS: usize, const DESCRIPTORS: usize> {
     poller: PollerStorage<DESCRIPTORS>,
     headers: heapless::Vec<Header, HANDLERS>,
     timers: heapless::Vec<Node, HANDLERS>,
-    cells: [Cell<H>; HANDLERS],
+    places: [Place<H>; HANDLERS],
 }
 
 impl<H, const HANDLERS: usize, const DESCRIPTORS: usize> ReactorStorage<H, HANDLERS, DESCRIPTORS> {
@@ -81,7 +93,7 @@ impl<H, const HANDLERS: usize, const DESCRIPTORS: usize> ReactorStorage<H, HANDL
             poller: PollerStorage::new(),
             headers: heapless::Vec::new(),
             timers: heapless::Vec::new(),
-            cells: [const { Cell::Vacant }; HANDLERS],
+            places: [const { Place::new(Cell::Vacant) }; HANDLERS],
         }
     }
 }
@@ -97,7 +109,7 @@ impl<H, const HANDLERS: usize, const DESCRIPTORS: usize> sealed::Sealed for Reac
 impl<H, const HANDLERS: usize, const DESCRIPTORS: usize> LendReactor<H> for ReactorStorage<H, HANDLERS, DESCRIPTORS> {
     fn lend(&mut self) -> Result<ReactorParts<'_, H>, Error> {
         let mut handlers =
-            HandlerParts { headers: Slots::Lent(&mut self.headers), timers: Slots::Lent(&mut self.timers), cells: &mut self.cells };
+            HandlerParts { headers: Slots::Lent(&mut self.headers), timers: Slots::Lent(&mut self.timers), places: &mut self.places };
         handlers.clear();
         Ok(ReactorParts { handlers, poller: self.poller.lend()? })
     }
@@ -117,7 +129,7 @@ pub struct BoxedReactorStorage<H> {
     poller: crate::BoxedPollerStorage,
     headers: alloc::vec::Vec<Header>,
     timers: alloc::vec::Vec<Node>,
-    cells: alloc::boxed::Box<[Cell<H>]>,
+    places: alloc::boxed::Box<[Place<H>]>,
 }
 
 #[cfg(feature = "alloc")]
@@ -128,7 +140,7 @@ impl<H> BoxedReactorStorage<H> {
             poller: crate::BoxedPollerStorage::with_capacity(descriptors),
             headers: alloc::vec::Vec::with_capacity(handlers),
             timers: alloc::vec::Vec::with_capacity(handlers),
-            cells: (0..handlers).map(|_| Cell::Vacant).collect(),
+            places: (0..handlers).map(|_| Place::new(Cell::Vacant)).collect(),
         }
     }
 }
@@ -140,7 +152,7 @@ impl<H> sealed::Sealed for BoxedReactorStorage<H> {}
 impl<H> LendReactor<H> for BoxedReactorStorage<H> {
     fn lend(&mut self) -> Result<ReactorParts<'_, H>, Error> {
         let mut handlers =
-            HandlerParts { headers: Slots::Boxed(&mut self.headers), timers: Slots::Boxed(&mut self.timers), cells: &mut self.cells };
+            HandlerParts { headers: Slots::Boxed(&mut self.headers), timers: Slots::Boxed(&mut self.timers), places: &mut self.places };
         handlers.clear();
         Ok(ReactorParts { handlers, poller: self.poller.lend()? })
     }
