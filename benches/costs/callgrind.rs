@@ -6,15 +6,10 @@ use std::process::Command;
 use crate::meter::{CASE_ENDS, COUNTED};
 use crate::{operations, output, scratch};
 
-/// Before the address, in what the program says on standard error.
-const BASE: &str = "loaded at ";
-
 /// One file for each case, in their order, and what the program has said.
 pub struct Dumps {
     directory: PathBuf,
     pub operations: Vec<(f64, f64)>,
-    /// Where the program lay.
-    pub base: Option<u64>,
 }
 
 impl Dumps {
@@ -31,9 +26,8 @@ impl Dumps {
             .args(["--run", name])
             // The same memcpy on every processor.
             .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM");
-        let said = output(&mut valgrind)?;
-        let base = String::from_utf8_lossy(&said.stderr).lines().find_map(|line| u64::from_str_radix(line.strip_prefix(BASE)?, 16).ok());
-        Ok(Dumps { directory, operations: operations(&said.stdout), base })
+        let operations = operations(&output(&mut valgrind)?.stdout);
+        Ok(Dumps { directory, operations })
     }
 
     /// By the number of the case; 0 is the empty one.
@@ -68,29 +62,27 @@ fn total(dump: &str) -> Option<f64> {
     dump.lines().find_map(|line| line.strip_prefix("totals: "))?.trim().parse().ok()
 }
 
-/// What was executed at each address.
-pub fn by_address(dump: &str) -> Vec<(u64, f64)> {
-    let mut counts = Vec::new();
+/// What was executed at each address of this program, as its file has them; and of others.
+pub fn by_address(dump: &str) -> (Vec<(u64, f64)>, f64) {
+    let program = std::env::current_exe().unwrap_or_default();
+    let (mut counts, mut others) = (Vec::new(), 0.0);
+    let mut is_ours = false;
     let mut lines = dump.lines();
     while let Some(line) = lines.next() {
-        if line.starts_with("calls=") {
+        if let Some(object) = line.strip_prefix("ob=") {
+            is_ours = program.as_os_str() == object;
+        } else if line.starts_with("calls=") {
             // What comes next is the cost of all that was called, which has lines of its own.
             lines.next();
         } else if let Some(fields) = line.strip_prefix("0x") {
             let mut fields = fields.split(' ');
             let address = fields.next().and_then(|address| u64::from_str_radix(address, 16).ok());
-            let count = fields.nth(1).and_then(|count| count.parse().ok());
-            counts.extend(address.zip(count));
+            let count = fields.nth(1).and_then(|count| count.parse().ok()).unwrap_or(0.0);
+            match address {
+                Some(address) if is_ours => counts.push((address, count)),
+                _ => others += count,
+            }
         }
     }
-    counts
-}
-
-/// Says where the program lies: the addresses that callgrind knows are those at which it ran.
-pub fn say_base() {
-    let Some(program) = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_string)) else { return };
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    if let Some((base, _)) = maps.lines().find(|line| line.ends_with(&program)).and_then(|line| line.split_once('-')) {
-        eprintln!("{BASE}{base}");
-    }
+    (counts, others)
 }

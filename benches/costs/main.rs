@@ -47,10 +47,7 @@ fn main() -> ExitCode {
         // As `cargo test --benches` does.
         [] if !for_bench => Ok(run("")),
         [] => table(""),
-        ["--run", name] => {
-            callgrind::say_base();
-            Ok(run(name))
-        }
+        ["--run", name] => Ok(run(name)),
         ["--run-marked", name] => {
             meter::mark_for_strace();
             Ok(run(name))

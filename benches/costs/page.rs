@@ -30,10 +30,11 @@ const FUNCTIONS: &[(&str, &str)] = &[
 ];
 
 const SYSTEM_CALLS: &str = "the system calls";
+const OTHERS: &str = "memcpy and the like";
 const HANDLER: &str = "the handler";
 
-/// What is less than this of an event goes into the last row.
-const LEAST: f64 = 0.95;
+/// What is less than this in both columns goes into the last row.
+const LEAST: f64 = 5.0;
 
 pub fn write() -> Result<(), String> {
     if STORAGE != "static" {
@@ -50,10 +51,9 @@ pub fn write() -> Result<(), String> {
 fn functions(case: &str) -> Result<BTreeMap<String, f64>, String> {
     let dumps = Dumps::of(case)?;
     let Some(&(operations, _)) = dumps.operations.get(1) else { return Err(format!("no case {case}")) };
-    let counts = by_address(&dumps.read(1)?);
-    let base = dumps.base.ok_or("where the program was loaded is not known")?;
-    let addresses: Vec<u64> = counts.iter().map(|(address, _)| address - base).collect();
-    let mut rows = BTreeMap::new();
+    let (counts, others) = by_address(&dumps.read(1)?);
+    let addresses: Vec<u64> = counts.iter().map(|&(address, _)| address).collect();
+    let mut rows = BTreeMap::from([(OTHERS.to_string(), others / operations)]);
     for (frames, (_, count)) in frames(&addresses)?.iter().zip(&counts) {
         *rows.entry(row(frames)).or_default() += count / operations;
     }
@@ -131,13 +131,13 @@ fn row(frames: &[Frame]) -> String {
 fn table(columns: &[BTreeMap<String, f64>]) -> String {
     let of = |row: &str| columns.iter().map(|column| column.get(row).copied().unwrap_or(0.0)).collect::<Vec<f64>>();
     let mut names: Vec<String> = FUNCTIONS.iter().map(|(function, _)| function.to_string()).collect();
-    let others = columns.iter().flat_map(|column| column.keys()).filter(|row| ![HANDLER, SYSTEM_CALLS].contains(&row.as_str()));
+    let others = columns.iter().flat_map(|column| column.keys()).filter(|row| ![HANDLER, SYSTEM_CALLS, OTHERS].contains(&row.as_str()));
     for row in others {
         if !names.contains(row) {
             names.push(row.clone());
         }
     }
-    names.extend([SYSTEM_CALLS.to_string(), HANDLER.to_string()]);
+    names.extend([OTHERS, SYSTEM_CALLS, HANDLER].map(str::to_string));
     let mut text = String::from("\n| function | what it does | 100 ready at once | 1 ready |\n|---|---|---|---|\n");
     let mut rest = vec![0.0; columns.len()];
     let mut total = vec![0.0; columns.len()];
