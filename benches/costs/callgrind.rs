@@ -14,20 +14,20 @@ pub struct Dumps {
 
 impl Dumps {
     pub fn of(name: &str) -> Result<Dumps, String> {
-        let directory = scratch("callgrind")?;
+        let mut dumps = Dumps { directory: scratch("callgrind")?, operations: Vec::new() };
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut valgrind = Command::new("valgrind");
         valgrind
             .args(["-q", "--tool=callgrind", "--dump-instr=yes", "--compress-pos=no", "--compress-strings=no"])
             .arg(format!("--toggle-collect={COUNTED}"))
             .arg(format!("--dump-after={CASE_ENDS}"))
-            .arg(format!("--callgrind-out-file={}", directory.join("out").display()))
+            .arg(format!("--callgrind-out-file={}", dumps.directory.join("out").display()))
             .arg(program)
             .args(["--run", name])
             // The same memcpy on every processor.
             .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM");
-        let operations = operations(&output(&mut valgrind)?.stdout);
-        Ok(Dumps { directory, operations })
+        dumps.operations = operations(&output(&mut valgrind)?.stdout);
+        Ok(dumps)
     }
 
     /// By the number of the case; 0 is the empty one.

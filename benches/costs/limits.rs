@@ -105,12 +105,13 @@ impl Limits {
         }
         let (mut grown, mut lower) = (Vec::new(), Vec::new());
         let mut compare = |name: &str, what: &str, measured: f64, limit: f64, binds: bool| {
+            let measured_as = if what == "system calls" { round(measured) } else { measured.ceil() };
             let percent = (measured / limit - 1.0) * 100.0;
             if measured > limit {
-                let line = format!("{STORAGE}: {name}: {measured:.1} {what}, {percent:.1} % above the limit of {limit}");
+                let line = format!("{STORAGE}: {name}: {measured_as} {what}, {percent:.1} % above the limit of {limit}");
                 if binds { grown.push(line) } else { println!("{line}") }
             } else if binds && is_too_high(limit, measured) {
-                lower.push(format!("{STORAGE}: {name}: {measured:.1} {what}, {:.1} % below the limit of {limit}", -percent));
+                lower.push(format!("{STORAGE}: {name}: {measured_as} {what}, {:.1} % below the limit of {limit}", -percent));
             }
         };
         println!("{STORAGE} storage:\n{:>14} {:>8} {:>14} {:>8}", "instructions", "limit", "system calls", "limit");

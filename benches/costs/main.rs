@@ -45,12 +45,12 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).filter(|&argument| argument != "--bench").collect();
     let done = match *arguments.as_slice() {
         // As `cargo test --benches` does.
-        [] if !for_bench => Ok(run("")),
+        [] if !for_bench => run(""),
         [] => table(""),
-        ["--run", name] => Ok(run(name)),
+        ["--run", name] => run(name),
         ["--run-marked", name] => {
             meter::mark_for_strace();
-            Ok(run(name))
+            run(name)
         }
         ["--check"] => check(None),
         ["--write"] => write(None),
@@ -77,12 +77,13 @@ fn number(text: &str) -> Result<u64, String> {
 }
 
 /// The cases themselves; says how many operations and entries of each were counted.
-fn run(name: &str) {
-    raise_limit();
+fn run(name: &str) -> Result<(), String> {
+    raise_limit()?;
     for case in selected(name) {
         let (operations, entries) = meter::run(case.name, case.run);
         println!("{operations}\t{entries}\t{}", case.name);
     }
+    Ok(())
 }
 
 /// The empty case comes first in each run.
@@ -92,13 +93,15 @@ fn selected(name: &str) -> impl Iterator<Item = &'static Case> {
 }
 
 /// A thousand connections are two thousand descriptors.
-fn raise_limit() {
+fn raise_limit() -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let current = Some(maximum.map_or(4096, |maximum| maximum.min(4096)));
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
-        eprintln!("costs: no 4096 descriptors: {error}");
+    const WANTED: u64 = 4096;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < WANTED) {
+        let raised = Rlimit { current: Some(WANTED), ..limit };
+        setrlimit(Resource::Nofile, raised).map_err(|error| format!("{WANTED} descriptors are wanted: {error}"))?;
     }
+    Ok(())
 }
 
 /// Runs a command to its end; an error if it cannot be started, or fails.
@@ -129,20 +132,21 @@ pub fn operations(stdout: &[u8]) -> Vec<(f64, f64)> {
 }
 
 fn measure(name: &str) -> Result<Vec<Cost>, String> {
-    raise_limit();
+    raise_limit()?;
     let instructions = callgrind::instructions(name)?;
     let calls = strace::calls(name)?;
     let counted = instructions.into_iter().zip(calls);
-    Ok(CASES.iter().filter(|case| case.name.contains(name)).zip(counted).map(cost).collect())
-}
-
-fn cost((case, (instructions, calls)): (&'static Case, (f64, f64))) -> Cost {
-    Cost { name: case.name, instructions, calls }
+    let cost = |(case, (instructions, calls)): (&Case, _)| Cost { name: case.name, instructions, calls };
+    Ok(selected(name).skip(1).zip(counted).map(cost).collect())
 }
 
 fn table(name: &str) -> Result<(), String> {
+    if selected(name).nth(1).is_none() {
+        return Err(format!("no case has {name:?} in its name"));
+    }
+    let costs = measure(name)?;
     println!("{STORAGE} storage, one operation:\n{:>14} {:>14}", "instructions", "system calls");
-    for cost in measure(name)? {
+    for cost in costs {
         println!("{:14.1} {:14.3}  {}", cost.instructions, cost.calls, cost.name);
     }
     Ok(())

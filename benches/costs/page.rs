@@ -40,7 +40,7 @@ pub fn write() -> Result<(), String> {
     if STORAGE != "static" {
         return Err("the page is written by the program without the feature `alloc`".to_string());
     }
-    raise_limit();
+    raise_limit()?;
     let columns = EVENTS.iter().map(|name| functions(name)).collect::<Result<Vec<_>, _>>()?;
     let text = std::fs::read_to_string(PATH).map_err(|error| format!("{PATH}: {error}"))?;
     let (kept, _) = text.split_once(BEGIN).ok_or_else(|| format!("{PATH}: no line {BEGIN}"))?;
