@@ -133,7 +133,7 @@
 //!
 //! `open` is `openat` where there is no `open`: on aarch64 and riscv64. Deadlines, timers, notifications and waits make none.
 //!
-//! What comes of each when it fails: [the table](faults).
+//! What comes of each when it fails: [the table](faults). What an event costs beside them: [the functions it passes through](costs).
 //!
 //! # Panics
 //!
@@ -178,6 +178,9 @@ mod breaker;
 #[cfg(doc)]
 #[doc = include_str!("conformance.md")]
 pub mod conformance {}
+#[cfg(doc)]
+#[doc = include_str!("costs.md")]
+pub mod costs {}
 pub mod deadline;
 mod descriptor;
 mod error;
