@@ -19,13 +19,13 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("pass", "one turn of the loop: until when to wait, and the round of those who are ready"),
     ("look_after_freed", "whether somebody waits for a slot that was freed"),
     ("fire_timers", "timers that have passed"),
-    ("wait", "the kernel's wait and the events that it brings; deadlines that have passed"),
+    ("look", "the kernel's wait and the events that it brings"),
+    ("expire_due", "deadlines that have passed"),
     ("find", "the descriptor that an event's token names"),
     ("edge", "opens the gates; who waits at one is to be run"),
-    ("enqueue", "puts the handler on the ready list"),
-    ("next", "takes the next handler off the list"),
-    ("dispatch", "lends the handler its context, and calls it"),
-    ("settle", "what a run left to do"),
+    ("next", "takes the next handler of the round"),
+    ("dispatch", "calls the handler, unless it has run in this round"),
+    ("finish", "what a run left to do"),
     ("poll_io_drained", "owner, deadline, gate, budget; the call; the gate again"),
 ];
 
