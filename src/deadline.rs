@@ -104,6 +104,7 @@ impl<'a> Queue<'a> {
         nodes.get(own.position as usize).map(|entry| entry.at)
     }
 
+    #[inline(never)]
     fn insert_or_advance(&mut self, key: u32, at: Instant) -> Result<(), Error> {
         if key as usize >= self.nodes.len() {
             if key == NONE || key as usize >= self.nodes.capacity() {
@@ -199,24 +200,21 @@ impl<'a> Queue<'a> {
 
     /// Takes the entry of `key` out of the heap and fills its place with the last one.
     fn remove_at(&mut self, hole: usize, key: u32) {
-        let last = self.state.len.saturating_sub(1);
-        self.state.len = last;
+        let last = self.state.len.saturating_sub(1) as usize;
+        self.state.len = last as u32;
         let nodes = self.nodes.as_mut_slice();
         if let Some(own) = nodes.get_mut(key as usize) {
             own.position = NONE;
         }
-        match nodes.get(last as usize) {
-            Some(&Node { at, key, .. }) if hole != last as usize => self.settle(hole, at, key),
+        match nodes.get(last) {
+            Some(&Node { at, key, .. }) if hole != last => settle_from_below(nodes, last, hole, at, key),
             _ => {}
         }
     }
 
     /// Puts an entry into the heap, into `hole` or as far above or below as its time demands.
-    fn settle(&mut self, mut hole: usize, at: Instant, key: u32) {
-        let nodes = self.nodes.as_mut_slice();
-        sift_up(nodes, &mut hole, at);
-        sift_down(nodes, self.state.len as usize, &mut hole, at);
-        put(nodes, hole, at, key);
+    fn settle(&mut self, hole: usize, at: Instant, key: u32) {
+        settle_from_below(self.nodes.as_mut_slice(), self.state.len as usize, hole, at, key);
     }
 }
 
@@ -245,16 +243,16 @@ fn sift_up(nodes: &mut [Node], hole: &mut usize, at: Instant) {
     }
 }
 
-/// Moves earliest children up into `hole` while they are earlier than `at`.
-#[inline]
-fn sift_down(nodes: &mut [Node], len: usize, hole: &mut usize, at: Instant) {
-    while let Some((child, node)) = earliest_child(nodes, len, *hole) {
-        if node.at >= at {
-            return;
-        }
-        put(nodes, *hole, node.at, node.key);
-        *hole = child;
+/// Sends the hole down to the last generation without a look at the entry that is to fill it, and that one up from there: it comes from
+/// the end of the heap, or was pushed out, and belongs near the bottom.
+#[inline(never)]
+fn settle_from_below(nodes: &mut [Node], len: usize, mut hole: usize, at: Instant, key: u32) {
+    while let Some((child, node)) = earliest_child(nodes, len, hole) {
+        put(nodes, hole, node.at, node.key);
+        hole = child;
     }
+    sift_up(nodes, &mut hole, at);
+    put(nodes, hole, at, key);
 }
 
 /// The earliest child of the heap's place `parent`, and its place.

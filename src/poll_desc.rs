@@ -178,11 +178,22 @@ impl<F> PollDesc<F> {
         self.gates.is_waited_for()
     }
 
+    /// Sets a later deadline than the one that is ahead, if that is what is asked for: the slot is looked at early enough already.
+    #[inline]
+    pub(crate) fn push_out(&mut self, direction: Direction, at: Instant, now: Instant) -> bool {
+        self.deadline_mut(direction).push_out(at, now)
+    }
+
+    #[inline]
+    fn deadline_mut(&mut self, direction: Direction) -> &mut Deadline {
+        let [read, write] = &mut self.deadlines;
+        if matches!(direction, Direction::Write) { write } else { read }
+    }
+
     /// Sets the deadline of reading (with priority) or writing. Says when the slot has to be looked at, if it has to be.
     pub fn set_deadline(&mut self, direction: Direction, at: Option<Instant>, now: Instant) -> Option<Instant> {
         let deadline = at.map_or(Deadline::NONE, |at| Deadline::at(at, now));
-        let [read, write] = &mut self.deadlines;
-        *(if matches!(direction, Direction::Write) { write } else { read }) = deadline;
+        *self.deadline_mut(direction) = deadline;
         // Who waits already, or sleeps for want of room, is run at the next look, also for a deadline that has passed.
         if deadline.is_passed() && (self.is_waited_for() || self.held) { Some(now) } else { deadline.ahead() }
     }

@@ -130,6 +130,18 @@ impl Deadline {
         if at <= now { Deadline::PASSED } else { Deadline(at) }
     }
 
+    /// Moves a deadline that is ahead to the same moment or a later one, none included; says whether that is what is asked for. Whoever is
+    /// to look at the old moment is early enough.
+    #[inline]
+    pub(crate) fn push_out(&mut self, at: Instant, now: Instant) -> bool {
+        // One comparison for two: what has passed is 0, and wraps.
+        let later = self.0.0.wrapping_sub(1) < at.0 && at > now;
+        if later {
+            self.0 = at;
+        }
+        later
+    }
+
     /// Sticky: passed until it is set anew.
     #[inline]
     pub(crate) fn is_passed(self) -> bool {

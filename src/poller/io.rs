@@ -411,8 +411,18 @@ impl Io<'_> {
     #[inline]
     fn set_deadline_seen_from(&mut self, now: Instant, token: Token, direction: Direction, at: Option<Instant>) -> Result<(), Error> {
         let desc = Table::new(&mut self.state.table, self.slots.reborrow()).get_owned(token, self.owner)?;
+        if at.is_some_and(|at| desc.push_out(direction, at, now)) {
+            return Ok(());
+        }
+        self.schedule_deadline(now, token.index(), direction, at)
+    }
+
+    /// Sets a deadline of which nobody knows, and one that passes at once. Apart, so that a mere push takes few registers.
+    #[inline(never)]
+    fn schedule_deadline(&mut self, now: Instant, index: u32, direction: Direction, at: Option<Instant>) -> Result<(), Error> {
+        let Some(desc) = self.slots.get_mut(index) else { return Err(Error::Closed) };
         match desc.set_deadline(direction, at, now) {
-            Some(look_at) => Queue::new(&mut self.state.queue, self.nodes.reborrow()).schedule(token.index(), look_at),
+            Some(look_at) => Queue::new(&mut self.state.queue, self.nodes.reborrow()).schedule(index, look_at),
             None => Ok(()),
         }
     }

@@ -124,8 +124,13 @@ impl PollerState {
     fn now(&mut self) -> Instant {
         match self.now {
             Some(now) => now,
-            None => *self.now.insert((self.clock)()),
+            None => self.read_now(),
         }
+    }
+
+    #[cold]
+    fn read_now(&mut self) -> Instant {
+        *self.now.insert((self.clock)())
     }
 
     fn stats(&self) -> Stats {

@@ -99,7 +99,17 @@ impl<H> Handlers<'_, H> {
         io.run().freed = true;
     }
 
+    #[inline]
     pub(super) fn set_timer(&mut self, index: u32, at: Option<Instant>, now: Instant) {
+        let Some(header) = self.headers.get_mut(index) else { return };
+        if !at.is_some_and(|at| header.timer.push_out(at, now)) {
+            self.schedule_timer(index, at, now);
+        }
+    }
+
+    /// Sets a timer of which nobody knows, and one that passes at once. Apart, so that a mere push takes few registers.
+    #[inline(never)]
+    fn schedule_timer(&mut self, index: u32, at: Option<Instant>, now: Instant) {
         let Some(header) = self.headers.get_mut(index) else { return };
         header.timer = at.map_or(Deadline::NONE, |at| Deadline::at(at, now));
         if header.timer.is_passed() {
