@@ -31,7 +31,12 @@ impl<H: Handler> Context<'_, H> {
         let emptied = if broken { handlers.wake(io) } else { Ok(()) };
         handlers.roster().begin_round();
         io.run().begin_pass();
+        let released = core::mem::replace(&mut self.handlers.state.released, NIL);
         let mut round = Round { cx: self, next: 0 };
+        // Or the others would take the room that it has waited for.
+        if released != NIL {
+            round.cx.dispatch(released);
+        }
         while let Some(index) = round.next() {
             round.cx.dispatch(index);
         }
@@ -72,7 +77,8 @@ impl<H: Handler> Context<'_, H> {
     }
 }
 
-/// Who is run in this pass: first those whose waits the kernel has ended, in its order, then those on the ready list.
+/// Who is run in this pass: first those whose waits the kernel has ended, in its order, then those on the ready list. Only who has waited for
+/// room comes before them.
 struct Round<'c, 'a, H: Handler> {
     cx: &'c mut Context<'a, H>,
     next: usize,

@@ -201,6 +201,8 @@ pub(crate) struct ReactorState {
     waiting: List,
     /// The last of those whose turn it is to be run because a slot was freed.
     release_until: u32,
+    /// Whose turn it is in the next pass, before anybody else's.
+    pub(super) released: u32,
     pub(super) timers: QueueState,
     len: u32,
     /// How many places there are.
@@ -225,6 +227,7 @@ impl ReactorState {
             rounds: 1,
             waiting: List::EMPTY,
             release_until: NIL,
+            released: NIL,
             timers: QueueState::new(),
             len: 0,
             capacity: u32::try_from(capacity).unwrap_or(NIL),
@@ -537,6 +540,7 @@ impl Roster<'_> {
                 self.state.release_until = NIL;
             }
             if waited {
+                self.state.released = index;
                 return self.enqueue(index);
             }
         }
