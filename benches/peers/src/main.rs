@@ -4,8 +4,10 @@ mod c;
 mod chain;
 mod exact;
 mod measure;
+mod open_close;
 mod plot;
 mod report;
+mod tasks;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -31,7 +33,7 @@ enum Measured {
 use Measured::Timed;
 
 /// In the order of the report. A workload may have several lines, which are told apart by nothing but how they are measured.
-const WORKLOADS: &[Measured] = &[Timed(&chain::WORKLOAD)];
+const WORKLOADS: &[Measured] = &[Timed(&chain::WORKLOAD), Timed(&open_close::WORKLOAD)];
 
 impl Measured {
     fn name(&self) -> &'static str {
