@@ -200,9 +200,12 @@ fn all(arguments: &Arguments) -> Result<(), String> {
     if let Some(file) = &arguments.csv {
         std::fs::write(file, report.csv()).map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    match &arguments.write {
-        Some(document) => report::replace(document, &parts),
-        None => Ok(()),
+    if let Some(document) = &arguments.write {
+        report::replace(document, &parts)?;
+    }
+    match report.failures() {
+        0 => Ok(()),
+        failures => Err(format!("{failures} measurements failed")),
     }
 }
 
