@@ -80,9 +80,7 @@ struct OnPoller {
 
 impl OnPoller {
     fn turn(&mut self) {
-        if self.turns {
-            self.poller.poll(Timeout::Now, |_| ()).expect("a wait");
-        }
+        self.poller.poll(Timeout::Now, |_| ()).expect("a wait");
     }
 }
 
@@ -92,9 +90,13 @@ impl Work for OnPoller {
         for _ in 0..ops {
             let Some(fd) = self.fd.take() else { return };
             let token = self.poller.io(waiter).open(fd, Interest::READ).map_err(|rejected| rejected.error).expect("room");
-            self.turn();
+            if self.turns {
+                self.turn();
+            }
             self.fd = self.poller.io(waiter).close(token).ok();
-            self.turn();
+            if self.turns {
+                self.turn();
+            }
         }
     }
 }
