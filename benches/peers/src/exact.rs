@@ -80,6 +80,7 @@ impl Run<'_> {
             .args(arguments)
             .arg(program)
             .args(["one", self.workload.name, self.case.name, self.entry.peer, &self.ops.to_string()])
+            .env("RUST_BACKTRACE", "0")
             .output()
             .map_err(|error| format!("{tool}: {error}"))?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -112,6 +112,7 @@ fn in_process(workload: &Workload, case: &Case, entry: &Entry) -> Result<Once, S
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new(program)
         .args(["one", "--time", workload.name, case.name, entry.peer, &case.ops.to_string()])
+        .env("RUST_BACKTRACE", "0")
         .output()
         .map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
