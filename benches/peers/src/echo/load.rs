@@ -1,0 +1,138 @@
+//! `peers load`: so many connections, each of which sends its next request when the last one is answered, and looks at the answer.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::measure::process_cpu;
+
+/// How much of it.
+#[derive(Clone, Copy)]
+pub enum Extent {
+    /// In all, divided among the connections.
+    Requests(usize),
+    For(Duration),
+}
+
+struct Client {
+    stream: TcpStream,
+    sent: usize,
+    received: usize,
+    /// How many requests it still has to send, the one under way included.
+    left: usize,
+}
+
+struct Load {
+    poll: Poll,
+    events: Events,
+    clients: Vec<Client>,
+    message: Vec<u8>,
+    buf: Vec<u8>,
+    answered: usize,
+}
+
+/// Prints requests, seconds, and nanoseconds of the server's CPU time.
+pub fn run(addr: SocketAddr, pid: u32, connections: usize, bytes: usize, extent: Extent) -> Result<(), String> {
+    super::raise_limit();
+    let failed = |error: std::io::Error| format!("load: {error}");
+    let mut load = Load {
+        poll: Poll::new().map_err(failed)?,
+        events: Events::with_capacity(1024),
+        clients: Vec::new(),
+        message: (0..bytes).map(|at| (at % 251) as u8).collect(),
+        buf: vec![0; 64 * 1024],
+        answered: 0,
+    };
+    for _ in 0..connections {
+        load.connect(addr).map_err(failed)?;
+    }
+    // Everybody is accepted, and has been answered.
+    load.work(Extent::Requests(connections)).map_err(failed)?;
+    load.answered = 0;
+    let (start, cpu) = (Instant::now(), process_cpu(pid));
+    load.work(extent).map_err(failed)?;
+    println!("{} {} {}", load.answered, start.elapsed().as_secs_f64(), process_cpu(pid) - cpu);
+    load.clients.iter().for_each(reset);
+    Ok(())
+}
+
+/// Leaves no port behind that waits for a minute.
+fn reset(client: &Client) {
+    let _ = rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO));
+}
+
+impl Load {
+    fn connect(&mut self, addr: SocketAddr) -> std::io::Result<()> {
+        let stream = std::net::TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        self.poll.registry().register(&mut stream, Token(self.clients.len()), Interest::READABLE | Interest::WRITABLE)?;
+        self.clients.push(Client { stream, sent: 0, received: 0, left: 0 });
+        Ok(())
+    }
+
+    fn work(&mut self, extent: Extent) -> std::io::Result<()> {
+        let (each, end) = match extent {
+            Extent::Requests(requests) => (requests / self.clients.len(), None),
+            Extent::For(time) => (usize::MAX, Some(Instant::now() + time)),
+        };
+        let Load { poll, events, clients, message, buf, answered } = self;
+        let mut busy = clients.len();
+        for client in clients.iter_mut() {
+            client.left = each;
+            client.step(message, buf, answered)?;
+            busy -= usize::from(client.left == 0);
+        }
+        while busy > 0 && end.is_none_or(|end| Instant::now() < end) {
+            poll.poll(events, Some(Duration::from_secs(10)))?;
+            if events.is_empty() {
+                return Err(std::io::Error::new(ErrorKind::TimedOut, "no answer for 10 s"));
+            }
+            for event in events.iter() {
+                let client = &mut clients[event.token().0];
+                if client.left > 0 {
+                    client.step(message, buf, answered)?;
+                    busy -= usize::from(client.left == 0);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    /// Sends and receives until either would block, or nothing is left to do.
+    fn step(&mut self, message: &[u8], buf: &mut [u8], answered: &mut usize) -> std::io::Result<()> {
+        let wrong = |what| Err(std::io::Error::new(ErrorKind::InvalidData, what));
+        while self.left > 0 {
+            if self.sent < message.len() {
+                match self.stream.write(&message[self.sent..]) {
+                    Ok(n) => self.sent += n,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            match self.stream.read(buf) {
+                Ok(0) => return wrong("the server has hung up"),
+                Ok(n) => {
+                    if message.get(self.received..self.received + n) != Some(&buf[..n]) {
+                        return wrong("not what was sent");
+                    }
+                    self.received += n;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            if self.received == message.len() {
+                (self.sent, self.received) = (0, 0);
+                self.left -= 1;
+                *answered += 1;
+            }
+        }
+        Ok(())
+    }
+}
