@@ -135,7 +135,7 @@ pub fn serve(name: &str, buffer: usize, idle_ms: u64) -> Result<(), String> {
 }
 
 /// As many descriptors as the system allows.
-fn raise_limit() {
+pub fn raise_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
