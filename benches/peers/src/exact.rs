@@ -1,0 +1,108 @@
+//! Counts that no other program disturbs: user-space instructions under callgrind, system calls under strace.
+//!
+//! Each is counted in two runs of different length; the difference is free of what starting and setting up cost.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use crate::report::{Report, Row};
+use crate::work::{Case, Entry, Options, Workload};
+
+/// Calls by name.
+type Calls = BTreeMap<String, u64>;
+
+/// Counts all cases of a workload.
+pub fn count(workload: &'static Workload, options: &Options, report: &mut Report) {
+    for (case, entries) in workload.chosen(options) {
+        eprintln!("{} {}: instructions and system calls of {} peers", workload.name, case.name, entries.len());
+        let mut floor = BTreeMap::new();
+        for entry in entries {
+            let ops = (case.ops / 10).max(1);
+            let run = |count: &dyn Fn(&Run<'_>) -> Result<Calls, String>| {
+                let [short, long] = [ops, 2 * ops].map(|ops| count(&Run { workload, case, entry, ops }));
+                Ok::<_, String>(per_op(&short?, &long?, ops))
+            };
+            let mut add = |measure, value| {
+                if entry.peer == "raw" {
+                    floor.insert(measure, value);
+                }
+                report.add(Row {
+                    workload: workload.name,
+                    case: case.name.to_owned(),
+                    peer: entry.peer.to_owned(),
+                    measure,
+                    value,
+                    ratio: floor.get(measure).map(|floor| value / floor).filter(|ratio| ratio.is_finite()),
+                });
+            };
+            let (instructions, calls) = match (run(&instructions), run(&system_calls)) {
+                (Ok(instructions), Ok(calls)) => (instructions, calls),
+                (Err(why), _) | (_, Err(why)) => {
+                    report.fail(workload.name, format!("{} on {}: {why}", case.name, entry.peer));
+                    continue;
+                }
+            };
+            add("instructions", instructions.values().sum());
+            add("calls", calls.values().sum());
+            let waits: f64 = calls.iter().filter(|(name, _)| name.starts_with("epoll_") && name.contains("wait")).map(|(_, n)| n).sum();
+            if waits > 0.0 && workload.unit == "event" {
+                add("events per wait", 1.0 / waits);
+            }
+            report.calls(workload.name, case.name, entry.peer, &calls);
+        }
+    }
+}
+
+fn per_op(short: &Calls, long: &Calls, ops: u64) -> BTreeMap<String, f64> {
+    let difference = |name: &str, calls: u64| (calls as f64 - short.get(name).map_or(0.0, |&n| n as f64)) / ops as f64;
+    long.iter().map(|(name, &calls)| (name.clone(), difference(name, calls))).filter(|(_, calls)| *calls >= 0.0005).collect()
+}
+
+/// One run of one peer, in a process of its own.
+#[derive(Debug)]
+struct Run<'a> {
+    workload: &'a Workload,
+    case: &'a Case,
+    entry: &'a Entry,
+    ops: u64,
+}
+
+impl Run<'_> {
+    /// Runs it under a tool; what that says.
+    fn under(&self, tool: &str, arguments: &[&str]) -> Result<String, String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let output = Command::new(tool)
+            .args(arguments)
+            .arg(program)
+            .args(["one", self.workload.name, self.case.name, self.entry.peer, &self.ops.to_string()])
+            .output()
+            .map_err(|error| format!("{tool}: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(said) } else { Err(format!("{tool}: {}: {}", output.status, own_words(&said))) }
+    }
+}
+
+/// What a program said before it failed, without what valgrind adds.
+pub fn own_words(said: &str) -> String {
+    let own = said.lines().filter(|line| !line.starts_with("==") && !line.trim().is_empty());
+    own.take(3).collect::<Vec<_>>().join("; ")
+}
+
+/// One entry: all instructions in user space.
+fn instructions(run: &Run<'_>) -> Result<Calls, String> {
+    let said = run.under("valgrind", &["--tool=callgrind", "--callgrind-out-file=/dev/null"])?;
+    let collected = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+    Ok(Calls::from([("instructions".to_owned(), collected.ok_or("callgrind says nothing")?)]))
+}
+
+fn system_calls(run: &Run<'_>) -> Result<Calls, String> {
+    let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    let path = file.path().to_str().ok_or("a temporary file without a plain name")?;
+    run.under("strace", &["-f", "-c", "-U", "calls,name", "-o", path])?;
+    let table = std::fs::read_to_string(file.path()).map_err(|error| error.to_string())?;
+    let line = |line: &str| {
+        let (calls, name) = line.trim().split_once(' ')?;
+        Some((name.trim().to_owned(), calls.parse().ok()?)).filter(|(name, _)| name != "total")
+    };
+    Ok(table.lines().filter_map(line).collect())
+}
