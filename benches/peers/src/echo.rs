@@ -14,10 +14,11 @@ mod tokio;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::measure::interleave;
+use crate::measure::{interleave, median};
 use crate::report::{Report, Row};
 use crate::work::Options;
 
@@ -27,26 +28,26 @@ const WORKLOAD: &str = "echo";
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Takes over a non-blocking listener, with so large a buffer, and does not return.
-type Serve = fn(TcpListener, usize, Option<Duration>);
+type Function = fn(TcpListener, usize, Option<Duration>);
 
 struct Peer {
     name: &'static str,
-    serve: Serve,
+    serve: Function,
     /// Also has idle deadlines.
     timers: bool,
     /// Only differs from another by its idle deadlines.
     only_timers: bool,
 }
 
-const fn peer(name: &'static str, serve: Serve) -> Peer {
+const fn peer(name: &'static str, serve: Function) -> Peer {
     Peer { name, serve, timers: false, only_timers: false }
 }
 
-const fn with_timers(name: &'static str, serve: Serve) -> Peer {
+const fn with_timers(name: &'static str, serve: Function) -> Peer {
     Peer { timers: true, ..peer(name, serve) }
 }
 
-const fn other_timers(name: &'static str, serve: Serve) -> Peer {
+const fn other_timers(name: &'static str, serve: Function) -> Peer {
     Peer { only_timers: true, ..with_timers(name, serve) }
 }
 
@@ -76,8 +77,27 @@ static PEERS: &[Peer] = &[
 
 /// Of all peers.
 pub const NAMES: &[&str] = &[
-    "raw", "raw:drain", "raw:lt", "netpoll", "netpoll:shared", "mio", "mio:short", "polling", "polling:oneshot", "calloop", "calloop:lazy",
-    "tokio", "tokio:reset", "async-io", "libev", "libev:lazy", "libuv", "libuv:poll", "libevent", "libevent:et", "libevent:bufferevent",
+    "raw",
+    "raw:drain",
+    "raw:lt",
+    "netpoll",
+    "netpoll:shared",
+    "mio",
+    "mio:short",
+    "polling",
+    "polling:oneshot",
+    "calloop",
+    "calloop:lazy",
+    "tokio",
+    "tokio:reset",
+    "async-io",
+    "libev",
+    "libev:lazy",
+    "libuv",
+    "libuv:poll",
+    "libevent",
+    "libevent:et",
+    "libevent:bufferevent",
 ];
 
 /// What the load is.
@@ -121,17 +141,38 @@ impl Load {
     }
 }
 
-/// `peers serve`: the server of one peer; says its address and never returns.
-pub fn serve(name: &str, buffer: usize, idle_ms: u64) -> Result<(), String> {
-    let peer = PEERS.iter().find(|peer| peer.name == name).ok_or_else(|| format!("no such peer: {name}"))?;
-    raise_limit();
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
-    println!("listening on {}", listener.local_addr().map_err(|error| error.to_string())?);
-    println!("{}", std::process::id());
-    std::io::stdout().flush().map_err(|error| error.to_string())?;
-    (peer.serve)(listener, buffer, (idle_ms > 0).then(|| Duration::from_millis(idle_ms)));
-    Err(format!("{name} has ended"))
+/// `peers serve`: says its address and its process, and never returns.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    peer: String,
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    buffer: u32,
+    /// When a silent connection is hung up on; never if 0
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    idle_ms: u64,
+}
+
+impl Serve {
+    pub fn run(&self) -> Result<(), String> {
+        let peer = PEERS.iter().find(|peer| peer.name == self.peer).ok_or_else(|| format!("no such peer: {}", self.peer))?;
+        let idle = (self.idle_ms > 0).then(|| Duration::from_millis(self.idle_ms));
+        if idle.is_some() && !peer.timers {
+            return Err(format!("{} has no timers", self.peer));
+        }
+        raise_limit();
+        let listener = announce().map_err(|error| error.to_string())?;
+        (peer.serve)(listener, self.buffer as usize, idle);
+        Err(format!("{} has ended", self.peer))
+    }
+}
+
+fn announce() -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let mut out = std::io::stdout();
+    writeln!(out, "listening on {}\n{}", listener.local_addr()?, std::process::id())?;
+    out.flush()?;
+    Ok(listener)
 }
 
 /// As many descriptors as the system allows.
@@ -205,35 +246,42 @@ struct Answer {
     cpu_ns: f64,
 }
 
-fn put_load(server: &Server, load: Load, extent: [&str; 2]) -> Answer {
+fn put_load(server: &Server, load: Load, extent: [&str; 2]) -> Result<Answer, String> {
     let program = std::env::current_exe().expect("the path of this program");
     let output = Command::new(program)
         .args(["load", &server.addr.to_string(), &server.pid.to_string()])
         .args(["--connections", &load.connections.to_string(), "--bytes", &load.bytes.to_string()])
         .args(extent)
-        .stderr(Stdio::inherit())
         .output()
         .expect("a load process");
     let text = String::from_utf8_lossy(&output.stdout);
     let numbers: Vec<f64> = text.split_whitespace().map_while(|number| number.parse().ok()).collect();
     match numbers[..] {
-        [requests, seconds, cpu_ns] if output.status.success() => Answer { requests, seconds, cpu_ns },
-        _ => panic!("load: {} {text}", output.status),
+        [requests, seconds, cpu_ns] if output.status.success() => Ok(Answer { requests, seconds, cpu_ns }),
+        _ => Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr))),
     }
 }
 
 pub fn run(options: &Options, report: &mut Report) {
     for load in LOADS.into_iter().filter(|load| load.quick || !options.quick) {
-        if options.exact {
-            count(load, options, report);
-        }
         if options.times {
             time(load, options, report);
         }
+        if options.exact {
+            count(load, options, report);
+        }
     }
-    report.note(WORKLOAD, "Idle deadlines: only peers that have timers. raw keeps them in a lazy heap, libevent in its queue of common timeouts.");
-    report.note(WORKLOAD, "Requests/s are bound by the latency of two processes that wake each other; CPU time, instructions and calls rank.");
-    report.note(WORKLOAD, "Events per wait are those of the run under strace, whose server is the slower side.");
+    for note in [
+        "Idle deadlines: only peers that have timers. `raw` has them in a lazy heap, libevent in its queue of common timeouts; tokio:reset, libev:lazy \
+         and calloop:lazy differ from tokio, libev and calloop by nothing but a cheaper idiom.",
+        "`netpoll` has a buffer for each connection, as in the crate's first example; `netpoll:shared` one for all, as have the others but tokio and \
+         async-io.",
+        "mio reads to EAGAIN, mio:short until a short read; polling and calloop, which do not tell of a half-close, are level-triggered.",
+        "Requests/s are bound by the latency of two processes that wake each other; CPU time, instructions and calls rank.",
+        "Events per wait are those under strace, where the server is the slower side. Under valgrind clocks are system calls for everybody.",
+    ] {
+        report.note(WORKLOAD, note);
+    }
 }
 
 fn row(load: Load, peer: &Peer, measure: &'static str, value: f64, ratio: Option<f64>) -> Row {
@@ -246,14 +294,21 @@ fn time(load: Load, options: &Options, report: &mut Report) {
     eprintln!("{WORKLOAD} {}: times of {} peers, {} rounds", load.name(), peers.len(), options.rounds);
     let servers: Vec<Server> = peers.iter().map(|peer| server(&[], peer, load)).collect();
     let mut rates = vec![Vec::new(); peers.len()];
-    let results = interleave(options.rounds, peers.len(), |peer| {
-        let answer = put_load(&servers[peer], load, ["--seconds", "0.4"]);
-        rates[peer].push(answer.requests / answer.seconds);
-        answer.cpu_ns / answer.requests
+    let results = interleave(options.rounds, peers.len(), |peer| match put_load(&servers[peer], load, ["--seconds", "0.4"]) {
+        Ok(answer) => {
+            rates[peer].push(answer.requests / answer.seconds);
+            answer.cpu_ns / answer.requests
+        }
+        Err(error) => {
+            report.fail(WORKLOAD, format!("{} {}: {error}", load.name(), peers[peer].name));
+            f64::NAN
+        }
     });
     for ((peer, rates), (value, ratio)) in peers.iter().zip(rates).zip(results) {
-        report.add(row(load, peer, "CPU ns", value, Some(ratio)));
-        report.add(row(load, peer, "requests/s", crate::measure::median(rates), None));
+        if value.is_finite() {
+            report.add(row(load, peer, "CPU ns", value, Some(ratio)));
+            report.add(row(load, peer, "requests/s", median(rates), None));
+        }
     }
 }
 
@@ -265,50 +320,63 @@ fn count(load: Load, options: &Options, report: &mut Report) {
     let requests = each.map(|each| each * load.connections);
     let mut floor = BTreeMap::new();
     for peer in peers {
-        let mut add = |measure, value| {
-            if peer.name == "raw" {
-                floor.insert(measure, value);
-            }
-            let ratio = floor.get(measure).map(|floor| value / floor);
-            report.add(row(load, peer, measure, value, ratio));
-        };
-        let ops = (requests[1] - requests[0]) as f64;
-        let [short, long] = requests.map(|requests| instructions(peer, load, requests));
-        add("instructions", (long - short) / ops);
-        let [short, long] = requests.map(|requests| system_calls(peer, load, requests));
-        let per_request = |(name, calls): (&String, &f64)| (name.clone(), (calls - short.get(name).unwrap_or(&0.0)) / ops);
-        let calls: BTreeMap<String, f64> = long.iter().map(per_request).filter(|(_, calls)| *calls >= 0.0005).collect();
-        add("calls", calls.values().sum());
-        let is_wait = |name: &str| name.starts_with("epoll_") && name.contains("wait");
-        let waits: f64 = calls.iter().filter(|(name, _)| is_wait(name)).map(|(_, calls)| calls).sum();
-        report.add(row(load, peer, "events per wait", 1.0 / waits, None));
-        report.calls(WORKLOAD, &load.name(), peer.name, &calls);
+        if let Err(error) = count_peer(peer, load, requests, &mut floor, report) {
+            report.fail(WORKLOAD, format!("{} {}: {error}", load.name(), peer.name));
+        }
     }
 }
 
+fn count_peer(
+    peer: &Peer,
+    load: Load,
+    requests: [usize; 2],
+    floor: &mut BTreeMap<&'static str, f64>,
+    report: &mut Report,
+) -> Result<(), String> {
+    let mut add = |report: &mut Report, measure, value| {
+        if peer.name == "raw" {
+            floor.insert(measure, value);
+        }
+        report.add(row(load, peer, measure, value, floor.get(measure).map(|floor| value / floor)));
+    };
+    let more = (requests[1] - requests[0]) as f64;
+    let counted = instructions(peer, load, requests[1])? - instructions(peer, load, requests[0])?;
+    add(report, "instructions", counted / more);
+    let (short, long) = (system_calls(peer, load, requests[0])?, system_calls(peer, load, requests[1])?);
+    let per_request = |(name, calls): (&String, &f64)| (name.clone(), (calls - short.get(name).unwrap_or(&0.0)) / more);
+    let calls: BTreeMap<String, f64> = long.iter().map(per_request).filter(|(_, calls)| *calls >= 0.0005).collect();
+    add(report, "calls", calls.values().sum());
+    let is_wait = |name: &str| name.starts_with("epoll_") && name.contains("wait");
+    let waits: f64 = calls.iter().filter(|(name, _)| is_wait(name)).map(|(_, calls)| calls).sum();
+    report.add(row(load, peer, "events per wait", 1.0 / waits, None));
+    report.calls(WORKLOAD, &load.name(), peer.name, &calls);
+    Ok(())
+}
+
 /// Runs so many requests against a server under a tool, and gives what that has written.
-fn under(tool: &[&str], peer: &Peer, load: Load, requests: usize, answer: &std::path::Path) -> String {
+fn under(tool: &[&str], peer: &Peer, load: Load, requests: usize, answer: &Path) -> Result<String, String> {
     let server = server(tool, peer, load);
-    put_load(&server, load, ["--requests", &requests.to_string()]);
+    let answered = put_load(&server, load, ["--requests", &requests.to_string()]);
     server.stop();
-    std::fs::read_to_string(answer).expect("the answer of a tool")
+    answered.map_err(|error| format!("under {}: {error}", tool[0]))?;
+    std::fs::read_to_string(answer).map_err(|error| error.to_string())
 }
 
-fn instructions(peer: &Peer, load: Load, requests: usize) -> f64 {
+fn instructions(peer: &Peer, load: Load, requests: usize) -> Result<f64, String> {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    let (out, log) = (format!("--callgrind-out-file={}", "/dev/null"), format!("--log-file={}", file.path().display()));
-    let said = under(&["valgrind", "--tool=callgrind", &out, &log], peer, load, requests, file.path());
+    let log = format!("--log-file={}", file.path().display());
+    let said = under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", &log], peer, load, requests, file.path())?;
     let collected = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    collected.unwrap_or_else(|| panic!("callgrind: {said}"))
+    collected.ok_or(said)
 }
 
-fn system_calls(peer: &Peer, load: Load, requests: usize) -> BTreeMap<String, f64> {
+fn system_calls(peer: &Peer, load: Load, requests: usize) -> Result<BTreeMap<String, f64>, String> {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let path = file.path().to_str().expect("a temporary file with a plain name");
-    let table = under(&["strace", "-f", "-c", "-U", "calls,name", "-o", path], peer, load, requests, file.path());
+    let table = under(&["strace", "-f", "-c", "-U", "calls,name", "-o", path], peer, load, requests, file.path())?;
     let line = |line: &str| {
         let (calls, name) = line.trim().split_once(' ')?;
         Some((name.trim().to_owned(), calls.parse().ok()?)).filter(|(name, _)| name != "total")
     };
-    table.lines().filter_map(line).collect()
+    Ok(table.lines().filter_map(line).collect())
 }

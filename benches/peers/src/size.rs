@@ -15,7 +15,19 @@ const WORKLOAD: &str = "size";
 
 /// Of all peers.
 pub const NAMES: &[&str] = &[
-    "raw", "bare", "netpoll:nolibc", "netpoll", "std", "mio", "polling", "calloop", "tokio", "async-io", "libev", "libuv", "libevent",
+    "raw",
+    "bare",
+    "netpoll:nolibc",
+    "netpoll",
+    "std",
+    "mio",
+    "polling",
+    "calloop",
+    "tokio",
+    "async-io",
+    "libev",
+    "libuv",
+    "libevent",
     "libevent:bufferevent",
 ];
 

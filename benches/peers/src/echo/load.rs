@@ -9,10 +9,36 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::measure::process_cpu;
 
-/// How much of it.
+/// Prints requests, seconds, and nanoseconds of the server's CPU time.
+#[derive(Debug, clap::Args)]
+pub struct Load {
+    addr: SocketAddr,
+    /// The server's process
+    pid: u32,
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: u32,
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    bytes: u32,
+    /// So many requests in all, divided among the connections
+    #[arg(long, value_name = "N", required_unless_present = "seconds", conflicts_with = "seconds")]
+    requests: Option<u32>,
+    /// For so long
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+}
+
+impl Load {
+    pub fn run(&self) -> Result<(), String> {
+        let extent = match (self.requests, self.seconds) {
+            (Some(requests), _) => Extent::Requests(requests as usize),
+            (None, seconds) => Extent::For(Duration::try_from_secs_f64(seconds.unwrap_or(1.0)).map_err(|error| error.to_string())?),
+        };
+        run(self.addr, self.pid, self.connections, self.bytes as usize, extent).map_err(|error| format!("load: {error}"))
+    }
+}
+
 #[derive(Clone, Copy)]
-pub enum Extent {
-    /// In all, divided among the connections.
+enum Extent {
     Requests(usize),
     For(Duration),
 }
@@ -25,7 +51,7 @@ struct Client {
     left: usize,
 }
 
-struct Load {
+struct Clients {
     poll: Poll,
     events: Events,
     clients: Vec<Client>,
@@ -34,12 +60,10 @@ struct Load {
     answered: usize,
 }
 
-/// Prints requests, seconds, and nanoseconds of the server's CPU time.
-pub fn run(addr: SocketAddr, pid: u32, connections: usize, bytes: usize, extent: Extent) -> Result<(), String> {
+fn run(addr: SocketAddr, pid: u32, connections: u32, bytes: usize, extent: Extent) -> std::io::Result<()> {
     super::raise_limit();
-    let failed = |error: std::io::Error| format!("load: {error}");
-    let mut load = Load {
-        poll: Poll::new().map_err(failed)?,
+    let mut clients = Clients {
+        poll: Poll::new()?,
         events: Events::with_capacity(1024),
         clients: Vec::new(),
         message: (0..bytes).map(|at| (at % 251) as u8).collect(),
@@ -47,15 +71,15 @@ pub fn run(addr: SocketAddr, pid: u32, connections: usize, bytes: usize, extent:
         answered: 0,
     };
     for _ in 0..connections {
-        load.connect(addr).map_err(failed)?;
+        clients.connect(addr)?;
     }
     // Everybody is accepted, and has been answered.
-    load.work(Extent::Requests(connections)).map_err(failed)?;
-    load.answered = 0;
+    clients.work(Extent::Requests(connections as usize))?;
+    clients.answered = 0;
     let (start, cpu) = (Instant::now(), process_cpu(pid));
-    load.work(extent).map_err(failed)?;
-    println!("{} {} {}", load.answered, start.elapsed().as_secs_f64(), process_cpu(pid) - cpu);
-    load.clients.iter().for_each(reset);
+    clients.work(extent)?;
+    println!("{} {} {}", clients.answered, start.elapsed().as_secs_f64(), process_cpu(pid) - cpu);
+    clients.clients.iter().for_each(reset);
     Ok(())
 }
 
@@ -64,7 +88,7 @@ fn reset(client: &Client) {
     let _ = rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO));
 }
 
-impl Load {
+impl Clients {
     fn connect(&mut self, addr: SocketAddr) -> std::io::Result<()> {
         let stream = std::net::TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
@@ -80,7 +104,7 @@ impl Load {
             Extent::Requests(requests) => (requests / self.clients.len(), None),
             Extent::For(time) => (usize::MAX, Some(Instant::now() + time)),
         };
-        let Load { poll, events, clients, message, buf, answered } = self;
+        let Clients { poll, events, clients, message, buf, answered } = self;
         let mut busy = clients.len();
         for client in clients.iter_mut() {
             client.left = each;
