@@ -278,7 +278,8 @@ pub fn run(options: &Options, report: &mut Report) {
          async-io.",
         "mio reads to EAGAIN, mio:short until a short read; polling and calloop, which do not tell of a half-close, are level-triggered.",
         "Requests/s are bound by the latency of two processes that wake each other; CPU time, instructions and calls rank.",
-        "Events per wait are those under strace, where the server is the slower side. Under valgrind clocks are system calls for everybody.",
+        "Instructions, calls and events per wait are counted while all connections send at once, and again when all are answered. Under valgrind \
+         clocks are system calls for everybody.",
     ] {
         report.note(WORKLOAD, note);
     }

@@ -1,4 +1,7 @@
 //! `peers load`: so many connections, each of which sends its next request when the last one is answered, and looks at the answer.
+//!
+//! Where requests are counted, all connections wait for each other: a server that a tool slows down otherwise finds the next request on the
+//! connection that it has just answered, and never gets to EAGAIN or back to its loop.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -100,10 +103,14 @@ impl Clients {
     }
 
     fn work(&mut self, extent: Extent) -> std::io::Result<()> {
-        let (each, end) = match extent {
-            Extent::Requests(requests) => (requests / self.clients.len(), None),
-            Extent::For(time) => (usize::MAX, Some(Instant::now() + time)),
-        };
+        match extent {
+            Extent::Requests(requests) => (0..requests / self.clients.len()).try_for_each(|_| self.round(1, None)),
+            Extent::For(time) => self.round(usize::MAX, Some(Instant::now() + time)),
+        }
+    }
+
+    /// So many requests of each connection, until all are answered or the time is over.
+    fn round(&mut self, each: usize, end: Option<Instant>) -> std::io::Result<()> {
         let Clients { poll, events, clients, message, buf, answered } = self;
         let mut busy = clients.len();
         for client in clients.iter_mut() {
