@@ -347,9 +347,10 @@ fn count_peer(
     let per_request = |(name, calls): (&String, &f64)| (name.clone(), (calls - short.get(name).unwrap_or(&0.0)) / more);
     let calls: BTreeMap<String, f64> = long.iter().map(per_request).filter(|(_, calls)| *calls >= 0.0005).collect();
     add(report, "calls", calls.values().sum());
+    // Of one run: a difference of waits, which are few, would be mostly noise.
     let is_wait = |name: &str| name.starts_with("epoll_") && name.contains("wait");
-    let waits: f64 = calls.iter().filter(|(name, _)| is_wait(name)).map(|(_, calls)| calls).sum();
-    report.add(row(load, peer, "events per wait", 1.0 / waits, None));
+    let waits: f64 = long.iter().filter(|(name, _)| is_wait(name)).map(|(_, calls)| calls).sum();
+    report.add(row(load, peer, "events per wait", requests[1] as f64 / waits, None));
     report.calls(WORKLOAD, &load.name(), peer.name, &calls);
     Ok(())
 }

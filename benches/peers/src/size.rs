@@ -84,6 +84,9 @@ pub fn run(options: &Options, report: &mut Report) {
             _ => {
                 let shared = build(made, false, folder.path());
                 add("dynamic", "bytes", size(&shared));
+                if *peer == "std" {
+                    continue; // serves nobody
+                }
                 memory(&of_its_own, ["static, idle", "static, 1000", "static, 9000", "static, per connection"], &mut add);
                 shared
             }
