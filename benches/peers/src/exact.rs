@@ -42,8 +42,8 @@ pub fn count(workload: &'static Workload, options: &Options, report: &mut Report
                     continue;
                 }
             };
-            add("instructions", instructions.values().sum());
-            add("calls", calls.values().sum());
+            add("instructions", total(&instructions));
+            add("calls", total(&calls));
             let waits: f64 = calls.iter().filter(|(name, _)| name.starts_with("epoll_") && name.contains("wait")).map(|(_, n)| n).sum();
             if waits > 0.0 && workload.unit == "event" {
                 add("events per wait", 1.0 / waits);
@@ -51,6 +51,11 @@ pub fn count(workload: &'static Workload, options: &Options, report: &mut Report
             report.calls(workload.name, case.name, entry.peer, &calls);
         }
     }
+}
+
+/// Of none it is 0, where `sum` says -0.
+fn total(per_op: &BTreeMap<String, f64>) -> f64 {
+    per_op.values().fold(0.0, |total, number| total + number)
 }
 
 fn per_op(short: &Calls, long: &Calls, ops: u64) -> BTreeMap<String, f64> {
