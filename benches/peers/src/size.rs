@@ -87,7 +87,7 @@ pub fn run(options: &Options, report: &mut Report) {
                 if *peer == "std" {
                     continue; // serves nobody
                 }
-                memory(&of_its_own, ["static, idle", "static, 1000", "static, 9000", "static, per connection"], &mut add);
+                memory(&of_its_own, ["static idle", "static 1000", "static 9000", "static per connection"], &mut add);
                 shared
             }
         };
