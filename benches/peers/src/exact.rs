@@ -111,3 +111,23 @@ fn system_calls(run: &Run<'_>) -> Result<Calls, String> {
     };
     Ok(table.lines().filter_map(line).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_free_of_what_starting_costs() {
+        let calls = |wait, read| Calls::from([("epoll_wait".to_owned(), wait), ("execve".to_owned(), 1), ("read".to_owned(), read)]);
+        let mut long = calls(5, 210);
+        long.insert("futex".to_owned(), 50);
+        let expected = [("epoll_wait", 0.02), ("futex", 0.5), ("read", 2.0)];
+        assert_eq!(per_op(&calls(3, 10), &long, 100), expected.map(|(name, per_op)| (name.to_owned(), per_op)).into());
+        assert!(total(&BTreeMap::new()).is_sign_positive());
+    }
+
+    #[test]
+    fn words_of_the_program_are_told_from_those_of_valgrind() {
+        assert_eq!(own_words("==1== Callgrind\n\nepoll_ctl: No space left\n==1== Terminating"), "epoll_ctl: No space left");
+    }
+}
