@@ -169,8 +169,10 @@ impl Serve {
 fn announce() -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
+    // At once: who reads may want the first line only.
+    let lines = format!("listening on {}\n{}\n", listener.local_addr()?, std::process::id());
     let mut out = std::io::stdout();
-    writeln!(out, "listening on {}\n{}", listener.local_addr()?, std::process::id())?;
+    out.write_all(lines.as_bytes())?;
     out.flush()?;
     Ok(listener)
 }
