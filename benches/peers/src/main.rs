@@ -2,11 +2,13 @@
 
 mod c;
 mod chain;
+mod echo;
 mod exact;
 mod measure;
 mod open_close;
 mod plot;
 mod report;
+mod size;
 mod tasks;
 mod work;
 
@@ -19,34 +21,38 @@ use report::Report;
 use work::{Options, Workload};
 
 /// Measures itself, and adds what it finds.
-type Own = fn(&Options, &mut Report);
+type Run = fn(&Options, &mut Report);
 
 /// How a workload is measured.
 enum Measured {
     /// By the frame: times, instructions, system calls.
     Timed(&'static Workload),
     /// By itself: it needs a load process, is a size or a latency.
-    #[allow(dead_code)]
-    Own { name: &'static str, title: &'static str, peers: &'static [&'static str], run: Own },
+    Own { name: &'static str, title: &'static str, peers: &'static [&'static str], run: Run },
 }
 
-use Measured::Timed;
+use Measured::{Own, Timed};
 
 /// In the order of the report. A workload may have several lines, which are told apart by nothing but how they are measured.
-const WORKLOADS: &[Measured] = &[Timed(&chain::WORKLOAD), Timed(&open_close::WORKLOAD)];
+const WORKLOADS: &[Measured] = &[
+    Timed(&chain::WORKLOAD),
+    Own { name: "echo", title: "W4: TCP echo", peers: echo::NAMES, run: echo::run },
+    Timed(&open_close::WORKLOAD),
+    Own { name: "size", title: "W6: size and memory", peers: size::NAMES, run: size::run },
+];
 
 impl Measured {
     fn name(&self) -> &'static str {
         match self {
             Timed(workload) => workload.name,
-            Measured::Own { name, .. } => name,
+            Own { name, .. } => name,
         }
     }
 
     fn title(&self) -> &'static str {
         match self {
             Timed(workload) => workload.title,
-            Measured::Own { title, .. } => title,
+            Own { title, .. } => title,
         }
     }
 
@@ -54,7 +60,7 @@ impl Measured {
         let is = |peer: &str| peer == wanted || peer.split(':').next() == Some(wanted);
         match self {
             Timed(workload) => workload.entries.iter().any(|entry| is(entry.peer)),
-            Measured::Own { peers, .. } => peers.iter().any(|peer| is(peer)),
+            Own { peers, .. } => peers.iter().any(|peer| is(peer)),
         }
     }
 
@@ -69,7 +75,7 @@ impl Measured {
                     exact::count(workload, options, report);
                 }
             }
-            Measured::Own { run, .. } => run(options, report),
+            Own { run, .. } => run(options, report),
         }
     }
 }
@@ -122,12 +128,18 @@ enum Command {
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         ops: u64,
     },
+    /// A TCP echo server of one peer, until it is killed
+    Serve(echo::Serve),
+    /// Load for an echo server: prints requests, seconds, nanoseconds of the server's CPU time
+    Load(echo::load::Load),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.one {
         Some(Command::One { time, workload, case, peer, ops }) => one(*time, workload, case, peer, *ops),
+        Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Load(load)) => load.run(),
         None => all(&arguments),
     };
     match done {
@@ -147,7 +159,7 @@ fn nonsense(what: &str) -> ! {
 fn one(time: bool, workload: &str, case: &str, peer: &str, ops: u64) -> Result<(), String> {
     let timed = WORKLOADS.iter().filter_map(|measured| match measured {
         Timed(workload) => Some(workload),
-        Measured::Own { .. } => None,
+        Own { .. } => None,
     });
     let found = timed.filter(|known| known.name == workload).find_map(|workload| {
         let case = workload.cases.iter().find(|known| known.name == case)?;
