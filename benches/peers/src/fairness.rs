@@ -97,8 +97,12 @@ pub fn run(options: &Options, report: &mut Report) {
             }
         }
         type Figure = (&'static str, fn(&Round) -> f64);
-        let figures: [Figure; 4] =
-            [("us p50", Round::median_us), ("us p99", Round::late_us), ("operations p50", Round::operations), ("operations p99", Round::most)];
+        let figures: [Figure; 4] = [
+            ("us p50", Round::median_us),
+            ("us p99", Round::late_us),
+            ("operations p50", Round::operations),
+            ("operations p99", Round::most),
+        ];
         for (measure, figure) in figures {
             for ((peer, _), rounds) in peers.iter().zip(&rounds) {
                 let value = median(rounds.iter().map(figure).collect());

@@ -3,11 +3,14 @@
 mod c;
 mod chain;
 mod exact;
+mod fairness;
 mod measure;
 mod open_close;
 mod plot;
 mod report;
 mod tasks;
+mod threads;
+mod wakes;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -26,14 +29,19 @@ enum Measured {
     /// By the frame: times, instructions, system calls.
     Timed(&'static Workload),
     /// By itself: it needs a load process, is a size or a latency.
-    #[allow(dead_code)]
     Own { name: &'static str, title: &'static str, peers: &'static [&'static str], run: Own },
 }
 
 use Measured::Timed;
 
 /// In the order of the report. A workload may have several lines, which are told apart by nothing but how they are measured.
-const WORKLOADS: &[Measured] = &[Timed(&chain::WORKLOAD), Timed(&open_close::WORKLOAD)];
+const WORKLOADS: &[Measured] = &[
+    Timed(&chain::WORKLOAD),
+    Timed(&wakes::WORKLOAD),
+    Measured::Own { name: wakes::WORKLOAD.name, title: wakes::WORKLOAD.title, peers: wakes::PEERS_BY_THE_CLOCK, run: wakes::run },
+    Timed(&open_close::WORKLOAD),
+    Measured::Own { name: fairness::NAME, title: fairness::TITLE, peers: fairness::PEERS, run: fairness::run },
+];
 
 impl Measured {
     fn name(&self) -> &'static str {

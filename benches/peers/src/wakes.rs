@@ -139,7 +139,11 @@ pub static WORKLOAD: Workload = Workload {
     ],
     left_out: &[
         LeftOut { peer: "raw:eventfd", case: FRESH, why: "it is `raw` there" },
-        LeftOut { peer: "libev", case: FRESH, why: "it does not write while its loop does not wait, which one thread cannot be seen to do" },
+        LeftOut {
+            peer: "libev",
+            case: FRESH,
+            why: "it does not write while its loop does not wait, which one thread cannot be seen to do",
+        },
         LeftOut { peer: "libevent", case: FRESH, why: "as libev" },
     ],
 };

@@ -19,9 +19,12 @@ impl Peer for Calloop {
     fn new(woken: &'static AtomicU64) -> Calloop {
         let event_loop = EventLoop::try_new().unwrap();
         let (ping, source) = make_ping().unwrap();
-        event_loop.handle().insert_source(source, |(), _, ()| {
-            woken.fetch_add(1, Ordering::Release);
-        }).unwrap();
+        event_loop
+            .handle()
+            .insert_source(source, |(), _, ()| {
+                woken.fetch_add(1, Ordering::Release);
+            })
+            .unwrap();
         Calloop { event_loop, ping }
     }
 

@@ -50,7 +50,14 @@ pub fn run(options: &Options, report: &mut Report) {
             for ((peer, _), of) in peers.iter().zip(&values) {
                 let value = median(of.iter().map(|round| round[at]).collect());
                 let ratio = median(of.iter().zip(&values[0]).map(|(round, raw)| round[at] / raw[at]).collect());
-                report.add(Row { workload: WORKLOAD.name, case: case.to_owned(), peer: (*peer).to_owned(), measure, value, ratio: Some(ratio) });
+                report.add(Row {
+                    workload: WORKLOAD.name,
+                    case: case.to_owned(),
+                    peer: (*peer).to_owned(),
+                    measure,
+                    value,
+                    ratio: Some(ratio),
+                });
             }
         }
     }
