@@ -182,6 +182,26 @@ impl<'s, H: Handler> Reactor<'s, H> {
     /// One pass, which waits for `timeout` at the most: for programs that have a loop of their own. It may come back earlier without having
     /// run anybody, after an event that nobody waits for, or a signal.
     ///
+    /// A loop that blocks only when it has looked some times and found nothing answers without the time that a sleeping thread takes to
+    /// wake, and keeps its core busy for it. Woken by a [`Breaker`] on a virtual machine, its handler ran after 2 µs instead of 30, if the
+    /// wakes were less than 20 looks apart, which take some 5 µs:
+    ///
+    /// ```
+    /// use netpoll::{Error, Handler, Reactor, Timeout};
+    ///
+    /// fn run<H: Handler>(reactor: &mut Reactor<'_, H>, shared: &mut H::Shared) -> Result<(), Error> {
+    ///     let (mut looks, mut seen) = (0, 0);
+    ///     while !reactor.is_empty() {
+    ///         reactor.run_once(if looks < 20 { Timeout::Now } else { Timeout::Never }, shared)?;
+    ///         let stats = reactor.stats();
+    ///         let happened = stats.events + stats.wakes;
+    ///         looks = if happened == seen { looks + 1 } else { 0 };
+    ///         seen = happened;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Poller::poll`].

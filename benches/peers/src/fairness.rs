@@ -101,7 +101,7 @@ pub fn run(options: &Options, report: &mut Report) {
             ("us p50", Round::median_us),
             ("us p99", Round::late_us),
             ("operations p50", Round::operations),
-            ("operations p99", Round::most),
+            ("operations, most", Round::most),
         ];
         for (measure, figure) in figures {
             for ((peer, _), rounds) in peers.iter().zip(&rounds) {
@@ -111,7 +111,7 @@ pub fn run(options: &Options, report: &mut Report) {
         }
     }
     report.note(NAME, "20 ms: the flood pauses when the quiet connection has waited for so long. `raw` and `mio` read until EAGAIN.");
-    report.note(NAME, "Operations: reads of flooded connections between the quiet one's readiness and its turn.");
+    report.note(NAME, "Operations: reads of flooded connections between the quiet one's readiness and its turn. netpoll promises flooded ones × budget (32).");
 }
 
 /// What one round found, in order.
@@ -135,7 +135,7 @@ impl Round {
     }
 
     fn most(&self) -> f64 {
-        self.operations[self.operations.len() * 99 / 100] as f64
+        self.operations[self.operations.len() - 1] as f64
     }
 }
 
