@@ -13,7 +13,7 @@ use std::task::{Poll, ready};
 
 use netpoll::net::{UnixStream, Unopened};
 use netpoll::{Context, Reactor, ReactorStorage, Timeout};
-use util::{Answer, PATIENCE, Script, script};
+use util::{Answer, Log, PATIENCE, Script, script, settle};
 
 type Storage = ReactorStorage<Script, 16, 16>;
 
@@ -105,4 +105,38 @@ fn a_quiet_connection_waits_for_one_budget_of_each_flooded_one() {
             assert!(longest <= bound, "{longest} operations instead of {bound}: {flooded} flooded, a budget of {budget}");
         }
     }
+}
+
+// A6: the place that was freed is for the handler that has waited for it, not for one whose descriptor has just become ready.
+#[test]
+fn room_goes_to_who_has_waited_for_it() {
+    let mut storage = ReactorStorage::<Script, 3, 2>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let log = Log::new();
+    let idle = reactor.spawn(script(|_| Poll::Pending)).unwrap();
+    let waits = log.clone();
+    reactor
+        .spawn(script(move |cx: &mut Context<'_, Script>| {
+            ready!(cx.poll_room())?;
+            waits.push(("waits", cx.spawn(script(|_| Poll::Pending)).is_ok()));
+            Poll::Pending
+        }))
+        .unwrap();
+    let (mut peer, ours) = pair();
+    let comes = log.clone();
+    reactor
+        .spawn_with(ours, |stream| {
+            script(move |cx| {
+                ready!(stream.read(cx, &mut [0]))?;
+                comes.push(("comes", cx.spawn(script(|_| Poll::Pending)).is_ok()));
+                Poll::Pending
+            })
+        })
+        .unwrap();
+    settle(&mut reactor, &mut ());
+    assert_eq!(log.take(), []);
+    reactor.end(idle).unwrap();
+    peer.write_all(b"c").unwrap();
+    settle(&mut reactor, &mut ());
+    assert_eq!(log.take(), [("waits", true), ("comes", false)]);
 }
