@@ -1,4 +1,4 @@
-//! Plots: for each measure of a workload one SVG, with a panel for each case and a bar for each peer.
+//! Plots: for each measure of a workload one SVG, with a panel for each case, a few beside each other, and a bar for each peer.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,11 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::report::{Report, Table, number};
 
 const PANEL: u32 = 300;
+const BESIDE: usize = 4;
 const NAMES: i32 = 150;
 const BAR: i32 = 18;
-const HEAD: i32 = 44;
+const TITLE: i32 = 24;
+const HEAD: i32 = 30;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
@@ -29,28 +31,33 @@ pub fn write(report: &Report, workload: &'static str, folder: &Path) -> Result<V
 }
 
 fn draw(table: &Table<'_>, file: &Path) -> Drawn {
-    let size = (NAMES as u32 + PANEL * table.cases.len() as u32, (HEAD + BAR * table.peers.len() as i32 + 12) as u32);
+    let bands: Vec<&[&str]> = table.cases.chunks(BESIDE).collect();
+    let widest = bands.first().map_or(0, |band| band.len());
+    let band_height = HEAD + BAR * table.peers.len() as i32;
+    let size = (NAMES as u32 + PANEL * widest as u32, (TITLE + band_height * bands.len() as i32 + 8) as u32);
     let root = SVGBackend::new(file, size).into_drawing_area();
     root.fill(&WHITE)?;
-    let title = format!("{}: {}", table.workload, table.measure);
-    root.draw_text(&title, &text(15, HPos::Left), (8, 12))?;
-    for (row, peer) in table.peers.iter().enumerate() {
-        root.draw_text(peer, &text(13, HPos::Right), (NAMES - 8, middle(row)))?;
-    }
-    for (column, case) in table.cases.iter().enumerate() {
-        panel(&root, table, case, NAMES + (PANEL * column as u32) as i32)?;
+    root.draw_text(&format!("{}: {}", table.workload, table.measure), &text(18, HPos::Left), (8, TITLE / 2))?;
+    for (number, band) in bands.iter().enumerate() {
+        let top = TITLE + band_height * number as i32;
+        for (row, peer) in table.peers.iter().enumerate() {
+            root.draw_text(peer, &text(16, HPos::Right), (NAMES - 8, middle(top, row)))?;
+        }
+        for (column, case) in band.iter().enumerate() {
+            panel(&root, table, case, (NAMES + (PANEL * column as u32) as i32, top))?;
+        }
     }
     Ok(root.present()?)
 }
 
-/// The bars of one case, from `left` on. Where one is much longer than most, lengths are logarithms.
-fn panel(root: &Area<'_>, table: &Table<'_>, case: &str, left: i32) -> Drawn {
+/// The bars of one case, from a corner on. Where one is much longer than most, lengths are logarithms.
+fn panel(root: &Area<'_>, table: &Table<'_>, case: &str, (left, top): (i32, i32)) -> Drawn {
     let values: Vec<f64> = table.peers.iter().filter_map(|peer| Some(table.get(case, peer)?.value)).collect();
     let largest = values.iter().copied().fold(0.0, f64::max);
     let smallest = values.iter().copied().filter(|value| *value > 0.0).fold(largest, f64::min);
     let logarithmic = largest > 20.0 * smallest;
     let heading = if logarithmic { format!("{case} (logarithmic)") } else { case.to_owned() };
-    root.draw_text(&heading, &text(13, HPos::Left), (left, 32))?;
+    root.draw_text(&heading, &text(16, HPos::Left), (left, top + HEAD / 2))?;
     let length = |value: f64| match logarithmic {
         _ if value <= 0.0 => 0.0,
         true => (1.0 + (value / smallest).ln()) / (1.0 + (largest / smallest).ln()),
@@ -60,15 +67,15 @@ fn panel(root: &Area<'_>, table: &Table<'_>, case: &str, left: i32) -> Drawn {
     for (row, peer) in table.peers.iter().enumerate() {
         let Some(figure) = table.get(case, peer) else { continue };
         let end = left + (length(figure.value) * longest) as i32;
-        let corners = [(left, middle(row) - BAR / 2 + 2), (end, middle(row) + BAR / 2 - 2)];
+        let corners = [(left, middle(top, row) - BAR / 2 + 2), (end, middle(top, row) + BAR / 2 - 2)];
         root.draw(&Rectangle::new(corners, color(peer).filled()))?;
-        root.draw_text(&number(figure.value), &text(12, HPos::Left), (end + 4, middle(row)))?;
+        root.draw_text(&number(figure.value), &text(15, HPos::Left), (end + 4, middle(top, row)))?;
     }
     Ok(())
 }
 
-fn middle(row: usize) -> i32 {
-    HEAD + BAR * row as i32 + BAR / 2
+fn middle(top: i32, row: usize) -> i32 {
+    top + HEAD + BAR * row as i32 + BAR / 2
 }
 
 fn color(peer: &str) -> RGBColor {
