@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// `pkg-config` names; Debian's libev has no `.pc` file.
-const LIBRARIES: [&str; 2] = ["libuv", "libevent"];
+const LIBRARIES: [&str; 3] = ["libuv", "libevent", "libevent_pthreads"];
 
 fn main() {
     println!("cargo:rerun-if-changed=c");

@@ -4,12 +4,15 @@ mod c;
 mod chain;
 mod echo;
 mod exact;
+mod fairness;
 mod measure;
 mod open_close;
 mod plot;
 mod report;
 mod size;
 mod tasks;
+mod threads;
+mod wakes;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -36,9 +39,12 @@ use Measured::{Own, Timed};
 /// In the order of the report. A workload may have several lines, which are told apart by nothing but how they are measured.
 const WORKLOADS: &[Measured] = &[
     Timed(&chain::WORKLOAD),
+    Timed(&wakes::WORKLOAD),
+    Own { name: wakes::WORKLOAD.name, title: wakes::WORKLOAD.title, peers: wakes::PEERS_BY_THE_CLOCK, run: wakes::run },
     Own { name: "echo", title: "W4: TCP echo", peers: echo::NAMES, run: echo::run },
     Timed(&open_close::WORKLOAD),
     Own { name: "size", title: "W6: size and memory", peers: size::NAMES, run: size::run },
+    Own { name: fairness::NAME, title: fairness::TITLE, peers: fairness::PEERS, run: fairness::run },
 ];
 
 impl Measured {
