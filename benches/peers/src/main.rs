@@ -6,6 +6,7 @@ mod exact;
 mod measure;
 mod plot;
 mod report;
+mod scale;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -31,7 +32,13 @@ enum Measured {
 use Measured::Timed;
 
 /// In the order of the report. A workload may have several lines, which are told apart by nothing but how they are measured.
-const WORKLOADS: &[Measured] = &[Timed(&chain::WORKLOAD)];
+const WORKLOADS: &[Measured] = &[
+    Timed(&chain::WORKLOAD),
+    Timed(&scale::WORKLOAD),
+    Timed(&scale::INSIDE),
+    Timed(&scale::REAL),
+    Measured::Own { name: scale::NAME, title: scale::WORKLOAD.title, peers: &["raw", "netpoll"], run: scale::run },
+];
 
 impl Measured {
     fn name(&self) -> &'static str {
