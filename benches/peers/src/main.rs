@@ -3,6 +3,7 @@
 mod c;
 mod chain;
 mod exact;
+mod gateway;
 mod measure;
 mod plot;
 mod report;
@@ -38,6 +39,7 @@ const WORKLOADS: &[Measured] = &[
     Timed(&scale::INSIDE),
     Timed(&scale::REAL),
     Measured::Own { name: scale::NAME, title: scale::WORKLOAD.title, peers: &["raw", "netpoll"], run: scale::run },
+    Measured::Own { name: gateway::NAME, title: gateway::TITLE, peers: gateway::PEERS, run: gateway::run },
 ];
 
 impl Measured {
