@@ -1,8 +1,14 @@
 //! W1: a ring of links. Each link waits for a token and forwards it to the next: one event is one read and one write.
 
+mod async_io;
+mod calloop;
+mod libraries;
 mod links;
+mod mio;
 mod netpoll;
+mod polling;
 mod raw;
+mod tokio;
 
 use crate::work::{Case, Entry, Workload};
 
@@ -26,6 +32,22 @@ pub static WORKLOAD: Workload = Workload {
         Entry { peer: "raw:drain", start: raw::drain },
         Entry { peer: "raw:lt", start: raw::level },
         Entry { peer: "netpoll", start: netpoll::reactor },
+        Entry { peer: "netpoll:short", start: netpoll::reactor_short },
+        Entry { peer: "netpoll:poller", start: netpoll::poller },
+        Entry { peer: "netpoll:poller:short", start: netpoll::poller_short },
+        Entry { peer: "mio", start: mio::drain },
+        Entry { peer: "mio:short", start: mio::short },
+        Entry { peer: "polling", start: polling::edge },
+        Entry { peer: "polling:oneshot", start: polling::oneshot },
+        Entry { peer: "calloop", start: calloop::edge },
+        Entry { peer: "calloop:lt", start: calloop::level },
+        Entry { peer: "tokio", start: tokio::tasks },
+        Entry { peer: "async-io", start: async_io::tries },
+        Entry { peer: "async-io:ready", start: async_io::waits },
+        Entry { peer: "libev", start: libraries::libev },
+        Entry { peer: "libuv", start: libraries::libuv },
+        Entry { peer: "libevent", start: libraries::libevent },
+        Entry { peer: "libevent:et", start: libraries::libevent_edge },
     ],
     left_out: &[],
 };

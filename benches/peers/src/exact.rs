@@ -3,7 +3,6 @@
 //! Each is counted in two runs of different length; the difference is free of what starting and setting up cost.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
 use crate::report::{Report, Row};
@@ -19,9 +18,9 @@ pub fn count(workload: &'static Workload, options: &Options, report: &mut Report
         let mut floor = BTreeMap::new();
         for entry in entries {
             let ops = (case.ops / 10).max(1);
-            let run = |count: &dyn Fn(&Run<'_>) -> Calls| {
+            let run = |count: &dyn Fn(&Run<'_>) -> Result<Calls, String>| {
                 let [short, long] = [ops, 2 * ops].map(|ops| count(&Run { workload, case, entry, ops }));
-                per_op(&short, &long, ops)
+                Ok::<_, String>(per_op(&short?, &long?, ops))
             };
             let mut add = |measure, value| {
                 if entry.peer == "raw" {
@@ -36,9 +35,14 @@ pub fn count(workload: &'static Workload, options: &Options, report: &mut Report
                     ratio: floor.get(measure).map(|floor| value / floor).filter(|ratio| ratio.is_finite()),
                 });
             };
-            let instructions = run(&instructions);
+            let (instructions, calls) = match (run(&instructions), run(&system_calls)) {
+                (Ok(instructions), Ok(calls)) => (instructions, calls),
+                (Err(why), _) | (_, Err(why)) => {
+                    report.fail(workload.name, format!("{} on {}: {why}", case.name, entry.peer));
+                    continue;
+                }
+            };
             add("instructions", instructions.values().sum());
-            let calls = run(&system_calls);
             add("calls", calls.values().sum());
             let waits: f64 = calls.iter().filter(|(name, _)| name.starts_with("epoll_") && name.contains("wait")).map(|(_, n)| n).sum();
             if waits > 0.0 && workload.unit == "event" {
@@ -64,37 +68,41 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs it under a tool, which is given a file for its answer.
-    fn under(&self, tool: &str, arguments: &[&str], answer: &Path) -> String {
-        let program = std::env::current_exe().expect("the path of this program");
+    /// Runs it under a tool; what that says.
+    fn under(&self, tool: &str, arguments: &[&str]) -> Result<String, String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let output = Command::new(tool)
             .args(arguments)
             .arg(program)
             .args(["one", self.workload.name, self.case.name, self.entry.peer, &self.ops.to_string()])
             .output()
-            .unwrap_or_else(|error| panic!("{tool}: {error} (apt-get install valgrind strace)"));
+            .map_err(|error| format!("{tool}: {error}"))?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{tool}: {self:?}: {said}");
-        std::fs::read_to_string(answer).unwrap_or_default() + &said
+        if output.status.success() { Ok(said) } else { Err(format!("{tool}: {}: {}", output.status, own_words(&said))) }
     }
 }
 
-/// One entry: all instructions in user space.
-fn instructions(run: &Run<'_>) -> Calls {
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    let out = format!("--callgrind-out-file={}", file.path().display());
-    let said = run.under("valgrind", &["--tool=callgrind", &out], Path::new("/dev/null"));
-    let collected = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    Calls::from([("instructions".to_owned(), collected.unwrap_or_else(|| panic!("callgrind: {said}")))])
+/// What a program said before it failed, without what valgrind adds.
+pub fn own_words(said: &str) -> String {
+    let own = said.lines().filter(|line| !line.starts_with("==") && !line.trim().is_empty());
+    own.take(3).collect::<Vec<_>>().join("; ")
 }
 
-fn system_calls(run: &Run<'_>) -> Calls {
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    let path = file.path().to_str().expect("a temporary file with a plain name");
-    let table = run.under("strace", &["-f", "-c", "-U", "calls,name", "-o", path], file.path());
+/// One entry: all instructions in user space.
+fn instructions(run: &Run<'_>) -> Result<Calls, String> {
+    let said = run.under("valgrind", &["--tool=callgrind", "--callgrind-out-file=/dev/null"])?;
+    let collected = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+    Ok(Calls::from([("instructions".to_owned(), collected.ok_or("callgrind says nothing")?)]))
+}
+
+fn system_calls(run: &Run<'_>) -> Result<Calls, String> {
+    let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    let path = file.path().to_str().ok_or("a temporary file without a plain name")?;
+    run.under("strace", &["-f", "-c", "-U", "calls,name", "-o", path])?;
+    let table = std::fs::read_to_string(file.path()).map_err(|error| error.to_string())?;
     let line = |line: &str| {
         let (calls, name) = line.trim().split_once(' ')?;
         Some((name.trim().to_owned(), calls.parse().ok()?)).filter(|(name, _)| name != "total")
     };
-    table.lines().filter_map(line).collect()
+    Ok(table.lines().filter_map(line).collect())
 }

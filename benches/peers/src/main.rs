@@ -5,9 +5,11 @@ mod chain;
 mod exact;
 mod gateway;
 mod measure;
+mod open_close;
 mod plot;
 mod report;
 mod scale;
+mod tasks;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +37,7 @@ use Measured::Timed;
 /// In the order of the report. A workload may have several lines, which are told apart by nothing but how they are measured.
 const WORKLOADS: &[Measured] = &[
     Timed(&chain::WORKLOAD),
+    Timed(&open_close::WORKLOAD),
     Timed(&scale::WORKLOAD),
     Timed(&scale::INSIDE),
     Timed(&scale::REAL),
@@ -207,9 +210,12 @@ fn all(arguments: &Arguments) -> Result<(), String> {
     if let Some(file) = &arguments.csv {
         std::fs::write(file, report.csv()).map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    match &arguments.write {
-        Some(document) => report::replace(document, &parts),
-        None => Ok(()),
+    if let Some(document) = &arguments.write {
+        report::replace(document, &parts)?;
+    }
+    match report.failures() {
+        0 => Ok(()),
+        failures => Err(format!("{failures} measurements failed")),
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::exact::own_words;
 use crate::report::{Report, Row};
 use crate::work::{Case, Entry, Options, Work, Workload};
 
@@ -30,8 +31,11 @@ fn nanos(time: rustix::time::Timespec) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The middle one, or the mean of the two in the middle; not a number if one of them is none.
 pub fn median(mut values: Vec<f64>) -> f64 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
@@ -72,10 +76,15 @@ pub fn times(workload: &'static Workload, options: &Options, report: &mut Report
     for (case, entries) in workload.chosen(options) {
         eprintln!("{} {}: times of {} peers, {} rounds", workload.name, case.name, entries.len(), options.rounds);
         let mut waits = vec![None; entries.len()];
-        let results = interleave(options.rounds, entries.len(), |peer| {
-            let once = in_process(workload, case, entries[peer]);
-            waits[peer] = once.waits;
-            once.nanos as f64 / case.ops as f64
+        let results = interleave(options.rounds, entries.len(), |peer| match in_process(workload, case, entries[peer]) {
+            Ok(once) => {
+                waits[peer] = once.waits;
+                once.nanos as f64 / case.ops as f64
+            }
+            Err(why) => {
+                report.fail(workload.name, format!("{} on {}: {why}", case.name, entries[peer].peer));
+                f64::NAN
+            }
         });
         for ((entry, waits), (value, ratio)) in entries.iter().zip(waits).zip(results) {
             let row = |measure, value, ratio| Row {
@@ -86,7 +95,10 @@ pub fn times(workload: &'static Workload, options: &Options, report: &mut Report
                 value,
                 ratio,
             };
-            report.add(row("ns", value, Some(ratio)));
+            if !value.is_finite() {
+                continue;
+            }
+            report.add(row("ns", value, Some(ratio).filter(|ratio| ratio.is_finite())));
             // Counting system calls tells it of every peer.
             if let (Some(waits), false) = (waits, options.exact) {
                 report.add(row("events per wait", case.ops as f64 / waits as f64, None));
@@ -96,17 +108,16 @@ pub fn times(workload: &'static Workload, options: &Options, report: &mut Report
 }
 
 /// One round in a process of its own.
-fn in_process(workload: &Workload, case: &Case, entry: &Entry) -> Once {
-    let program = std::env::current_exe().expect("the path of this program");
+fn in_process(workload: &Workload, case: &Case, entry: &Entry) -> Result<Once, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new(program)
         .args(["one", "--time", workload.name, case.name, entry.peer, &case.ops.to_string()])
-        .stderr(std::process::Stdio::inherit())
         .output()
-        .expect("a second process");
+        .map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut numbers = text.split_whitespace().map(str::parse);
     match (output.status.success(), numbers.next()) {
-        (true, Some(Ok(nanos))) => Once { nanos, waits: numbers.next().and_then(Result::ok) },
-        _ => panic!("{} {} {}: {} {text}", workload.name, case.name, entry.peer, output.status),
+        (true, Some(Ok(nanos))) => Ok(Once { nanos, waits: numbers.next().and_then(Result::ok) }),
+        _ => Err(format!("{}: {}", output.status, own_words(&String::from_utf8_lossy(&output.stderr)))),
     }
 }

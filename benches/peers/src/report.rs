@@ -26,6 +26,7 @@ pub struct Report {
     /// What is to be said beside a workload's figures.
     notes: Vec<(&'static str, String)>,
     calls: Vec<String>,
+    failures: usize,
 }
 
 /// One table: a measure of a workload.
@@ -56,6 +57,17 @@ impl Report {
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
+    }
+
+    /// Something could not be measured: said below the tables, and by the program's end.
+    pub fn fail(&mut self, workload: &'static str, text: String) {
+        eprintln!("{workload} {text}");
+        self.failures += 1;
+        self.note(workload, format!("Failed: {text}"));
+    }
+
+    pub fn failures(&self) -> usize {
+        self.failures
     }
 
     /// What is said of a workload whatever is measured.
