@@ -186,10 +186,7 @@ impl Line {
     fn listen(&mut self, cx: &mut Cx<'_>) -> Poll<Result<State, Error>> {
         loop {
             let silent = match self.hear(cx) {
-                Poll::Ready(Ok(_)) => {
-                    cx.set_timer_after(self.port.silence());
-                    false
-                }
+                Poll::Ready(Ok(_)) => false,
                 Poll::Ready(Err(Error::TimedOut)) => {
                     self.settle(cx, Outcome::NoAnswer);
                     return Poll::Ready(self.start_draining(cx));
@@ -209,6 +206,9 @@ impl Line {
                 self.job = None;
                 self.backoff = BACKOFF_FIRST;
                 return Poll::Ready(self.start_draining(cx));
+            }
+            if !silent {
+                cx.set_timer_after(self.port.silence());
             }
         }
     }
