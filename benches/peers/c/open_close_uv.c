@@ -44,3 +44,24 @@ void open_close_uv_run(void *state, uint64_t ops)
 	}
 	uv_run(&loop, UV_RUN_NOWAIT);
 }
+
+/* One handle, which is started and stopped: no descriptor is opened, but nothing is waited for in between either. */
+void open_close_uv_run_stop(void *state, uint64_t ops)
+{
+	(void)state;
+	uv_poll_t *handle = &handles[0];
+	if (uv_poll_init(&loop, handle, descriptor))
+		open_close_die("uv_poll_init");
+	while (ops--) {
+		if (uv_poll_start(handle, UV_READABLE, on_readable))
+			open_close_die("uv_poll_start");
+		if (turns)
+			uv_run(&loop, UV_RUN_NOWAIT);
+		if (uv_poll_stop(handle))
+			open_close_die("uv_poll_stop");
+		if (turns)
+			uv_run(&loop, UV_RUN_NOWAIT);
+	}
+	uv_close((uv_handle_t *)handle, NULL);
+	uv_run(&loop, UV_RUN_NOWAIT);
+}

@@ -42,8 +42,8 @@ pub fn count(workload: &'static Workload, options: &Options, report: &mut Report
                     continue;
                 }
             };
-            add("instructions", instructions.values().sum());
-            add("calls", calls.values().sum());
+            add("instructions", total(&instructions));
+            add("calls", total(&calls));
             let waits: f64 = calls.iter().filter(|(name, _)| name.starts_with("epoll_") && name.contains("wait")).map(|(_, n)| n).sum();
             if waits > 0.0 && workload.unit == "event" {
                 add("events per wait", 1.0 / waits);
@@ -51,6 +51,11 @@ pub fn count(workload: &'static Workload, options: &Options, report: &mut Report
             report.calls(workload.name, case.name, entry.peer, &calls);
         }
     }
+}
+
+/// Of none it is 0, where `sum` says -0.
+fn total(per_op: &BTreeMap<String, f64>) -> f64 {
+    per_op.values().fold(0.0, |total, number| total + number)
 }
 
 fn per_op(short: &Calls, long: &Calls, ops: u64) -> BTreeMap<String, f64> {
@@ -105,4 +110,24 @@ fn system_calls(run: &Run<'_>) -> Result<Calls, String> {
         Some((name.trim().to_owned(), calls.parse().ok()?)).filter(|(name, _)| name != "total")
     };
     Ok(table.lines().filter_map(line).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_free_of_what_starting_costs() {
+        let calls = |wait, read| Calls::from([("epoll_wait".to_owned(), wait), ("execve".to_owned(), 1), ("read".to_owned(), read)]);
+        let mut long = calls(5, 210);
+        long.insert("futex".to_owned(), 50);
+        let expected = [("epoll_wait", 0.02), ("futex", 0.5), ("read", 2.0)];
+        assert_eq!(per_op(&calls(3, 10), &long, 100), expected.map(|(name, per_op)| (name.to_owned(), per_op)).into());
+        assert!(total(&BTreeMap::new()).is_sign_positive());
+    }
+
+    #[test]
+    fn words_of_the_program_are_told_from_those_of_valgrind() {
+        assert_eq!(own_words("==1== Callgrind\n\nepoll_ctl: No space left\n==1== Terminating"), "epoll_ctl: No space left");
+    }
 }

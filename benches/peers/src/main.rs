@@ -176,10 +176,10 @@ fn one(time: bool, workload: &str, case: &str, peer: &str, ops: u64) -> Result<(
 }
 
 fn all(arguments: &Arguments) -> Result<(), String> {
-    for name in arguments.only.iter().filter(|name| WORKLOADS.iter().all(|measured| measured.name() != **name)) {
+    if let Some(name) = arguments.only.iter().find(|name| !names().contains(&name.as_str())) {
         nonsense(&format!("no workload {name}: there are {}", names().join(", ")));
     }
-    for peer in arguments.peers.iter().filter(|peer| !WORKLOADS.iter().any(|measured| measured.has_peer(peer))) {
+    if let Some(peer) = arguments.peers.iter().find(|peer| !WORKLOADS.iter().any(|measured| measured.has_peer(peer))) {
         nonsense(&format!("no peer {peer}"));
     }
     let options = Options {
@@ -221,8 +221,12 @@ fn all(arguments: &Arguments) -> Result<(), String> {
 
 /// Each once.
 fn names() -> Vec<&'static str> {
-    let mut names: Vec<&str> = WORKLOADS.iter().map(Measured::name).collect();
-    names.dedup();
+    let mut names = Vec::new();
+    for measured in WORKLOADS {
+        if !names.contains(&measured.name()) {
+            names.push(measured.name());
+        }
+    }
     names
 }
 

@@ -121,3 +121,28 @@ fn in_process(workload: &Workload, case: &Case, entry: &Entry) -> Result<Once, S
         _ => Err(format!("{}: {}", output.status, own_words(&String::from_utf8_lossy(&output.stderr)))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_is_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(vec![1.0, f64::NAN, 2.0]).is_nan());
+    }
+
+    #[test]
+    fn peers_take_turns_and_are_compared_within_a_round() {
+        // The machine is slower in each round; the second peer takes twice as long.
+        let (mut order, mut slow) = (Vec::new(), 0.0);
+        let results = interleave(3, 2, |peer| {
+            order.push(peer);
+            slow += 0.5;
+            f64::floor(slow + 0.5) * (peer + 1) as f64
+        });
+        assert_eq!(order, [0, 1, 1, 0, 0, 1]);
+        assert_eq!(results, [(2.0, 1.0), (4.0, 2.0)]);
+    }
+}

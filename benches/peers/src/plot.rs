@@ -33,9 +33,9 @@ fn draw(table: &Table<'_>, file: &Path) -> Drawn {
     let root = SVGBackend::new(file, size).into_drawing_area();
     root.fill(&WHITE)?;
     let title = format!("{}: {}", table.workload, table.measure);
-    root.draw_text(&title, &text(15, HPos::Left), (8, 12))?;
+    root.draw_text(&title, &text(18, HPos::Left), (8, 12))?;
     for (row, peer) in table.peers.iter().enumerate() {
-        root.draw_text(peer, &text(13, HPos::Right), (NAMES - 8, middle(row)))?;
+        root.draw_text(peer, &text(16, HPos::Right), (NAMES - 8, middle(row)))?;
     }
     for (column, case) in table.cases.iter().enumerate() {
         panel(&root, table, case, NAMES + (PANEL * column as u32) as i32)?;
@@ -50,7 +50,7 @@ fn panel(root: &Area<'_>, table: &Table<'_>, case: &str, left: i32) -> Drawn {
     let smallest = values.iter().copied().filter(|value| *value > 0.0).fold(largest, f64::min);
     let logarithmic = largest > 20.0 * smallest;
     let heading = if logarithmic { format!("{case} (logarithmic)") } else { case.to_owned() };
-    root.draw_text(&heading, &text(13, HPos::Left), (left, 32))?;
+    root.draw_text(&heading, &text(16, HPos::Left), (left, 32))?;
     let length = |value: f64| match logarithmic {
         _ if value <= 0.0 => 0.0,
         true => (1.0 + (value / smallest).ln()) / (1.0 + (largest / smallest).ln()),
@@ -62,7 +62,7 @@ fn panel(root: &Area<'_>, table: &Table<'_>, case: &str, left: i32) -> Drawn {
         let end = left + (length(figure.value) * longest) as i32;
         let corners = [(left, middle(row) - BAR / 2 + 2), (end, middle(row) + BAR / 2 - 2)];
         root.draw(&Rectangle::new(corners, color(peer).filled()))?;
-        root.draw_text(&number(figure.value), &text(12, HPos::Left), (end + 4, middle(row)))?;
+        root.draw_text(&number(figure.value), &text(15, HPos::Left), (end + 4, middle(row)))?;
     }
     Ok(())
 }

@@ -220,3 +220,40 @@ pub fn replace(path: &Path, parts: &[(&str, String)]) -> Result<(), String> {
     }
     std::fs::write(path, document).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(case: &str, peer: &str, value: f64, ratio: Option<f64>) -> Row {
+        Row { workload: "w", case: case.to_owned(), peer: peer.to_owned(), measure: "calls", value, ratio }
+    }
+
+    #[test]
+    fn tables_show_the_last_figure_and_what_is_missing() {
+        let mut report = Report::default();
+        report.add(row("a", "raw", 1.0, Some(1.0)));
+        report.add(row("a", "netpoll", 9.0, None));
+        report.add(row("a", "netpoll", 20.0, Some(20.0)));
+        report.add(row("b", "raw", 123.4, None));
+        report.note("w", "A note.");
+        report.note("w", "A note.");
+        report.note("other", "Not here.");
+        let expected = "| calls | a | b |\n|---|--:|--:|\n| raw | 1.00 (x1.00) | 123 |\n| **netpoll** | 20.0 (x20.00) | – |\n\n* A note.\n";
+        assert_eq!(report.markdown("w"), expected);
+        assert_eq!(report.csv().lines().nth(1), Some("w,a,raw,calls,1.0000,1.0000"));
+    }
+
+    #[test]
+    fn parts_of_a_document_are_replaced() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let document = |text: &str| format!("# Title\n<!-- measured: w -->\n{text}<!-- end: w -->\nafter\n");
+        std::fs::write(file.path(), document("old\n")).unwrap();
+        check(file.path(), &["w"]).unwrap();
+        assert!(check(file.path(), &["w", "other"]).unwrap_err().contains("<!-- measured: other -->"));
+        for text in ["new\nlines\n", ""] {
+            replace(file.path(), &[("w", text.to_owned())]).unwrap();
+            assert_eq!(std::fs::read_to_string(file.path()).unwrap(), document(text));
+        }
+    }
+}

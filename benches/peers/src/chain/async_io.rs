@@ -55,11 +55,12 @@ pub fn waits(case: &Case) -> Box<dyn Work> {
 fn start<F: Future<Output = ()> + 'static>(case: &Case, task: fn(Async<OwnedFd>, Link, Rc<Progress>) -> F) -> Box<dyn Work> {
     let links = Links::new(case);
     let (executor, progress) = (LocalExecutor::new(), Rc::new(Progress::default()));
-    for &link in links.links {
-        let from = Async::new_nonblocking(link.from()).expect("an epoll");
-        executor.spawn(task(from, link, progress.clone())).detach();
-    }
+    // Within `block_on` from the beginning, which keeps its helper thread asleep.
     let all_wait = async {
+        for &link in links.links {
+            let from = Async::new_nonblocking(link.from()).expect("an epoll");
+            executor.spawn(task(from, link, progress.clone())).detach();
+        }
         while progress.waiting() < links.links.len() {
             yield_now().await;
         }

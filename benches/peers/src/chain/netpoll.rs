@@ -111,9 +111,9 @@ pub fn reactor(case: &Case) -> Box<dyn Work> {
     static TCP: ConstStaticCell<Storage<Forward<TcpStream>>> = ConstStaticCell::new(ReactorStorage::new());
     static COUNTER: ConstStaticCell<Storage<Count>> = ConstStaticCell::new(ReactorStorage::new());
     match case.parameters.first() {
-        Some(&links::UNIX) => start(UNIX.take(), case, |fd| Unopened::from(fd), |stream, link| Forward { stream, link }),
-        Some(&links::TCP) => start(TCP.take(), case, |fd| Unopened::from(fd), |stream, link| Forward { stream, link }),
-        _ => start(COUNTER.take(), case, |fd| Unopened::from(fd), |counter, link| Count { counter, link }),
+        Some(&links::UNIX) => start(UNIX.take(), case, Unopened::from, |stream, link| Forward { stream, link }),
+        Some(&links::TCP) => start(TCP.take(), case, Unopened::from, |stream, link| Forward { stream, link }),
+        _ => start(COUNTER.take(), case, Unopened::from, |counter, link| Count { counter, link }),
     }
 }
 

@@ -14,6 +14,7 @@ unsafe extern "C" {
     fn open_close_ev_run(state: *mut c_void, ops: u64);
     fn open_close_uv_start(fd: i32, other: i32, turns: i32) -> *mut c_void;
     fn open_close_uv_run(state: *mut c_void, ops: u64);
+    fn open_close_uv_run_stop(state: *mut c_void, ops: u64);
     fn open_close_event_start(fd: i32, other: i32, turns: i32) -> *mut c_void;
     fn open_close_event_run(state: *mut c_void, ops: u64);
 }
@@ -31,6 +32,10 @@ pub fn libev(case: &Case) -> Box<dyn Work> {
 
 pub fn libuv(case: &Case) -> Box<dyn Work> {
     start(case, open_close_uv_start, open_close_uv_run)
+}
+
+pub fn libuv_stop(case: &Case) -> Box<dyn Work> {
+    start(case, open_close_uv_start, open_close_uv_run_stop)
 }
 
 pub fn libevent(case: &Case) -> Box<dyn Work> {
