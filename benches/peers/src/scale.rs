@@ -93,6 +93,13 @@ const fn case(name: &'static str, parameters: &'static [u64], quick: bool) -> Ca
     Case { name, parameters, ops: MILLION, quick }
 }
 
+/// As many descriptors as the system allows.
+fn raise_limit() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("the hard limit is allowed");
+}
+
 /// All numbers below `n`, each once.
 fn order(n: u64, random: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use super::{BATCH, order};
+use super::{BATCH, order, raise_limit};
 use crate::c::C;
 use crate::work::{Case, Work};
 
@@ -23,6 +23,7 @@ pub fn edges(case: &Case) -> Box<dyn Work> {
 
 pub fn ring(case: &Case) -> Box<dyn Work> {
     let &[n, stride] = case.parameters else { panic!("{case:?}") };
+    raise_limit();
     // SAFETY: numbers only.
     let state = unsafe { scale_raw_ring(n as u32, BATCH as u32, stride as u32) };
     Box::new(C { state, run: scale_raw_ring_run, waits: Some(scale_raw_ring_waits) })

@@ -8,7 +8,7 @@ use netpoll::{BorrowedFd, Context, Direction, Error, Handler, Interest, OwnedFd,
 use rustix::event::{EventfdFlags, eventfd};
 use static_cell::ConstStaticCell;
 
-use super::{BATCH, MOST};
+use super::{BATCH, MOST, raise_limit};
 use crate::work::{Case, Work};
 
 const LINKS: usize = MOST as usize;
@@ -16,6 +16,7 @@ const LINKS: usize = MOST as usize;
 /// The counters of the ring, and for each the one that it is added to.
 fn ring(case: &Case) -> (Vec<OwnedFd>, Vec<RawFd>) {
     let &[n, stride] = case.parameters else { panic!("{case:?}") };
+    raise_limit();
     let fds: Vec<OwnedFd> = (0..n).map(|_| eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("a descriptor")).collect();
     let next = (0..n).map(|link| fds[((link + stride) % n) as usize].as_raw_fd()).collect();
     (fds, next)
