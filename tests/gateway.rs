@@ -581,6 +581,18 @@ fn frames_are_set_apart_by_silence() {
 }
 
 #[test]
+fn line_of_software_needs_no_pause() {
+    let slave = Slave::new(|request| vec![good_answer(request)]);
+    let gateway = Gateway::on(&slave.name, &["--baud", "50", "--pause", "0"]); // 3.5 characters are 0.77 s
+    let mut client = gateway.connect();
+    let start = Instant::now();
+    for register in 0..100 {
+        assert_eq!(client.ask(5, &read_one(register)), [3, 2, register, 5]);
+    }
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
 fn device_that_never_stops_talking_stops_nobody() {
     let slave = Slave::new(|request| if request[3] == 0 { vec![] } else { vec![good_answer(request)] });
     let gateway = Gateway::on(&slave.name, &["--response-timeout", "600"]);
@@ -667,7 +679,7 @@ fn unplugged_pymodbus_slave_comes_back() {
 
 #[test]
 fn nonsense_arguments_end_with_status_2_and_usage() {
-    let cases: [&[&str]; 13] = [
+    let cases: [&[&str]; 14] = [
         &["--listen", "nowhere"],
         &["--listen", "127.0.0.1:99999"],
         &["--baud", "fast"],
@@ -677,6 +689,7 @@ fn nonsense_arguments_end_with_status_2_and_usage() {
         &["--capacity", "0"],
         &["--capacity", "100000"],
         &["--response-timeout", "-1"],
+        &["--pause", "-1"],
         &["--idle-timeout", "0"],
         &["--serial"],
         &["--unknown"],
@@ -696,7 +709,9 @@ fn help_names_every_option() {
     let output = Command::new(example::path("modbus_gateway")).arg("--help").output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout);
-    for option in ["listen", "serial", "baud", "parity", "stop-bits", "response-timeout", "idle-timeout", "capacity", "stats", "help"] {
+    for option in
+        ["listen", "serial", "baud", "parity", "stop-bits", "response-timeout", "pause", "idle-timeout", "capacity", "stats", "help"]
+    {
         assert!(text.contains(&format!("--{option}")), "{option}: {text}");
     }
 }

@@ -109,9 +109,16 @@ impl Line {
 
     /// Between two frames there must be silence.
     fn start_draining(&mut self, cx: &mut Cx<'_>) -> Result<State, Error> {
-        cx.set_timer_after(self.port.silence());
+        self.begin_pause(cx);
         self.tty()?.set_read_timeout(cx, Some(self.response_timeout))?;
         Ok(State::Draining)
+    }
+
+    fn begin_pause(&self, cx: &mut Cx<'_>) {
+        match self.port.pause() {
+            Duration::ZERO => cx.set_timer(None),
+            pause => cx.set_timer_after(pause),
+        }
     }
 
     /// Drops what is said until nobody speaks. If it never ends, some device is broken: it is spoken over.
@@ -121,10 +128,11 @@ impl Line {
             match self.hear(cx) {
                 Poll::Ready(Ok(noise)) => {
                     cx.shared().counters.noise_bytes += noise as u64;
-                    cx.set_timer_after(self.port.silence());
+                    self.begin_pause(cx);
                 }
                 Poll::Ready(Err(Error::TimedOut)) => break,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if self.port.pause().is_zero() => break,
                 Poll::Pending => {
                     ready!(cx.poll_timer());
                     break;
@@ -178,10 +186,7 @@ impl Line {
     fn listen(&mut self, cx: &mut Cx<'_>) -> Poll<Result<State, Error>> {
         loop {
             let silent = match self.hear(cx) {
-                Poll::Ready(Ok(_)) => {
-                    cx.set_timer_after(self.port.silence());
-                    false
-                }
+                Poll::Ready(Ok(_)) => false,
                 Poll::Ready(Err(Error::TimedOut)) => {
                     self.settle(cx, Outcome::NoAnswer);
                     return Poll::Ready(self.start_draining(cx));
@@ -201,6 +206,9 @@ impl Line {
                 self.job = None;
                 self.backoff = BACKOFF_FIRST;
                 return Poll::Ready(self.start_draining(cx));
+            }
+            if !silent {
+                cx.set_timer_after(self.port.silence());
             }
         }
     }

@@ -76,6 +76,10 @@ struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     response_timeout: u64,
 
+    /// How long the line rests between two transactions: 3.5 characters, and 1750 above 19200 baud, unless it is no line but software
+    #[arg(long, value_name = "US", value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
+    pause: Option<u64>,
+
     /// When a client that asks nothing, or does not come to the end of a request, is disconnected
     #[arg(long, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..))]
     idle_timeout: u64,
@@ -108,7 +112,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         None => serial::pty().map(|(end, path)| (path, Some(end))).map_err(because("no pseudo-terminal"))?,
     };
     let stop_bits = arguments.stop_bits.unwrap_or(if arguments.parity == Parity::None { 2 } else { 1 });
-    let port = Port::new(path, arguments.baud, arguments.parity, stop_bits);
+    let pause = arguments.pause.map(Duration::from_micros);
+    let port = Port::new(path, arguments.baud, arguments.parity, stop_bits, pause);
     let listener = TcpListener::bind(arguments.listen).map_err(because(arguments.listen))?;
     let address = listener.local_addr().map_err(because(arguments.listen))?;
     let far_end =

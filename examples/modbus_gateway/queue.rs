@@ -15,8 +15,13 @@ pub const MAX_CLIENTS: usize = 256;
 /// Requests of one client that may be on their way at once; further ones wait in the client's socket.
 pub const WINDOW: usize = 4;
 
+/// A bit for each seat.
+const WORDS: usize = MAX_CLIENTS.div_ceil(64);
+
 pub struct Queue {
     seats: Vec<Seat, MAX_CLIENTS>,
+    /// Which seats have a request that waits for the line.
+    asking: [u64; WORDS],
     /// The seat that is asked first for the next request.
     turn: usize,
     last_ticket: u32,
@@ -78,7 +83,8 @@ pub struct Job {
 impl Queue {
     pub const fn new() -> Queue {
         let handlers = Handlers { listener: None, line: None, control: None };
-        Queue { seats: Vec::new(), turn: 0, last_ticket: 0, closing: false, failed: false, handlers, counters: Counters::ZERO }
+        let counters = Counters::ZERO;
+        Queue { seats: Vec::new(), asking: [0; WORDS], turn: 0, last_ticket: 0, closing: false, failed: false, handlers, counters }
     }
 
     /// Makes seats for `clients`, at most [`MAX_CLIENTS`].
@@ -116,6 +122,22 @@ impl Queue {
     /// Whatever is still owed is dropped.
     pub fn leave(&mut self, seat: usize) {
         self.seats[seat] = Seat::FREE;
+        self.set_asking(seat, false);
+    }
+
+    fn set_asking(&mut self, seat: usize, asking: bool) {
+        let bit = 1 << (seat % 64);
+        let word = &mut self.asking[seat / 64];
+        *word = if asking { *word | bit } else { *word & !bit };
+    }
+
+    /// The first asking seat from `first` on.
+    fn find_asking(&self, first: usize) -> Option<usize> {
+        (first / 64..WORDS).find_map(|word| {
+            let below = if word == first / 64 { first % 64 } else { 0 };
+            let asking = self.asking[word] & u64::MAX << below;
+            (asking != 0).then(|| 64 * word + asking.trailing_zeros() as usize)
+        })
     }
 
     /// May this client ask once more?
@@ -140,6 +162,9 @@ impl Queue {
             Some(exception) => (State::Answered, frame::refusal(function, exception)),
             None => (State::Queued, pdu),
         };
+        if state == State::Queued {
+            self.set_asking(seat, true);
+        }
         self.counters.requests += 1;
         self.last_ticket = self.last_ticket.wrapping_add(1);
         let _ = self.seats[seat].transactions.push_back(Transaction { ticket: self.last_ticket, id, unit, state, pdu });
@@ -158,13 +183,15 @@ impl Queue {
 
     /// The next request for the line: one of each client in turn.
     pub fn take(&mut self) -> Option<Job> {
-        let seats = self.seats.len();
-        (self.turn..self.turn + seats).map(|number| number % seats).find_map(|seat| {
-            let next = self.seats[seat].transactions.iter_mut().find(|transaction| transaction.state == State::Queued)?;
-            next.state = State::OnLine;
-            self.turn = seat + 1;
-            Some(Job { seat, ticket: next.ticket, unit: next.unit, request: next.pdu.clone() })
-        })
+        let seat = self.find_asking(self.turn).or_else(|| self.find_asking(0))?;
+        let mut queued = self.seats[seat].transactions.iter_mut().filter(|transaction| transaction.state == State::Queued);
+        let next = queued.next()?;
+        let more = queued.next().is_some();
+        next.state = State::OnLine;
+        let job = Job { seat, ticket: next.ticket, unit: next.unit, request: next.pdu.clone() };
+        self.set_asking(seat, more);
+        self.turn = seat + 1;
+        Some(job)
     }
 
     /// Settles a job; answers whom to notify.
@@ -297,6 +324,21 @@ mod tests {
         queue.ask(2, 8, 12, &[3, 0, 0, 0, 1]);
         let order: std::vec::Vec<u8> = core::iter::from_fn(|| queue.take()).map(|job| job.unit).collect();
         assert_eq!((first.unit, order), (10, [11, 12, 10, 10, 10].into()));
+    }
+
+    #[test]
+    fn every_seat_is_found_from_every_other() {
+        let mut queue = queue(MAX_CLIENTS);
+        for (turn, seat) in (0..=MAX_CLIENTS).flat_map(|turn| [0, 1, 63, 64, 127, MAX_CLIENTS - 1].map(|seat| (turn, seat))) {
+            queue.turn = turn;
+            queue.ask(seat, 1, 1, &[3, 0, 0, 0, 1]);
+            assert_eq!(queue.take().map(|job| job.seat), Some(seat), "from {turn}");
+            assert!(queue.take().is_none());
+            queue.ask(seat, 2, 1, &[3, 0, 0, 0, 1]);
+            queue.leave(seat);
+            assert!(queue.take().is_none(), "somebody who left");
+            queue.seats[seat].taken = true;
+        }
     }
 
     #[test]

@@ -34,14 +34,16 @@ impl From<Parity> for os::Parity {
 pub struct Port {
     path: CString,
     settings: SerialSettings,
+    /// Between two transactions; none: as the specification has it.
+    pause: Option<Duration>,
 }
 
 impl Port {
-    pub fn new(path: CString, baud: u32, parity: Parity, stop_bits: u8) -> Port {
+    pub fn new(path: CString, baud: u32, parity: Parity, stop_bits: u8, pause: Option<Duration>) -> Port {
         let mut settings = SerialSettings::new(baud);
         settings.parity = parity.into();
         settings.stop_bits = if stop_bits == 2 { StopBits::Two } else { StopBits::One };
-        Port { path, settings }
+        Port { path, settings, pause }
     }
 
     /// Opens and sets the device. Never waits: neither for a carrier nor, later, for a byte.
@@ -61,6 +63,11 @@ impl Port {
     /// The silence that ends a frame: 3.5 characters, and a fixed time where characters are too short for that.
     pub fn silence(&self) -> Duration {
         if self.settings.baud > 19_200 { Duration::from_micros(1750) } else { self.time_of(7) / 2 }
+    }
+
+    /// How long the line rests between two transactions.
+    pub fn pause(&self) -> Duration {
+        self.pause.unwrap_or_else(|| self.silence())
     }
 }
 
@@ -84,7 +91,7 @@ mod tests {
     use super::*;
 
     fn port(baud: u32, parity: Parity, stop_bits: u8) -> Port {
-        Port::new(c"/dev/null".into(), baud, parity, stop_bits)
+        Port::new(c"/dev/null".into(), baud, parity, stop_bits, None)
     }
 
     #[test]
@@ -93,6 +100,7 @@ mod tests {
         assert_eq!(port(19_200, Parity::Even, 1).silence(), Duration::from_nanos(2_005_208));
         assert_eq!(port(19_200, Parity::None, 1).silence(), Duration::from_nanos(1_822_916));
         assert_eq!(port(115_200, Parity::None, 2).silence(), Duration::from_micros(1750));
+        assert_eq!(port(9600, Parity::Even, 1).pause(), Duration::from_nanos(4_010_416));
     }
 
     #[test]

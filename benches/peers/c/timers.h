@@ -1,5 +1,5 @@
-/* W2, what all C peers have in common: the operations, by way of six functions that each library's file defines before it includes this
- * one. The calls are direct, so that nothing stands between the work and the library.
+/* W2, what all C peers have in common: the operations, by way of six functions that each library's file defines. It defines its two
+ * types before it includes this. The calls are direct, so that nothing stands between the work and the library.
  *
  *     struct loop                                  the library's loop
  *     struct timer                                 a timer, with the library's part in it
@@ -7,8 +7,7 @@
  *     timer_init(loop, timer, work)                its callback calls `fired(work, timer)`
  *     timer_arm(loop, timer, delay)                nanoseconds from the loop's idea of now; the timer is not armed
  *     timer_cancel(loop, timer)
- *     timer_push_out(loop, timer, delay)           the timer is armed, for an earlier moment
- */
+*/
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,6 +16,14 @@ enum operation { ADD_CANCEL, PUSH_OUT_IN_TURN, PUSH_OUT_RANDOM, FIRE };
 
 #define SECOND 1000000000ull
 #define IDLE (60 * SECOND)
+
+struct work;
+static struct loop *loop_new(int kind);
+static void loop_turn(struct loop *loop);
+static void timer_init(struct loop *loop, struct timer *timer, struct work *work);
+static void timer_arm(struct loop *loop, struct timer *timer, uint64_t delay);
+static void timer_cancel(struct loop *loop, struct timer *timer);
+static void timer_push_out(struct loop *loop, struct timer *timer, uint64_t delay);
 
 struct work {
     struct loop *loop;

@@ -5,13 +5,16 @@ mod chain;
 mod echo;
 mod exact;
 mod fairness;
+mod gateway;
 mod measure;
 mod open_close;
 mod plot;
 mod report;
+mod scale;
 mod size;
 mod tasks;
 mod threads;
+mod timers;
 mod wakes;
 mod work;
 
@@ -39,12 +42,18 @@ use Measured::{Own, Timed};
 /// In the order of the report. A workload may have several lines, which are told apart by nothing but how they are measured.
 const WORKLOADS: &[Measured] = &[
     Timed(&chain::WORKLOAD),
+    Timed(&timers::WORKLOAD),
     Timed(&wakes::WORKLOAD),
     Own { name: wakes::WORKLOAD.name, title: wakes::WORKLOAD.title, peers: wakes::PEERS_BY_THE_CLOCK, run: wakes::run },
     Own { name: "echo", title: "W4: TCP echo", peers: echo::NAMES, run: echo::run },
     Timed(&open_close::WORKLOAD),
     Own { name: "size", title: "W6: size and memory", peers: size::NAMES, run: size::run },
+    Timed(&scale::WORKLOAD),
+    Timed(&scale::INSIDE),
+    Timed(&scale::REAL),
+    Own { name: scale::NAME, title: scale::WORKLOAD.title, peers: &["raw", "netpoll"], run: scale::run },
     Own { name: fairness::NAME, title: fairness::TITLE, peers: fairness::PEERS, run: fairness::run },
+    Own { name: gateway::NAME, title: gateway::TITLE, peers: gateway::PEERS, run: gateway::run },
 ];
 
 impl Measured {

@@ -1,15 +1,14 @@
 //! W2 on netpoll: handlers with a timer each; and descriptors with a deadline each, on a bare poller.
 
 use std::task::Poll;
-use std::time::Duration;
 
 use netpoll::{
-    Context, Direction, Error, Handler, HandlerId, Interest, LendReactor, Poller, PollerStorage, Reactor, ReactorStorage, Timeout, Token,
-    Waiter,
+    Context, Direction, Error, Handler, HandlerId, Instant, Interest, LendReactor, Poller, PollerStorage, Reactor, ReactorStorage, Timeout,
+    Token, Waiter,
 };
 
 use super::shared::{IDLE, OPERATIONS_PER_TURN, Operation, Order, Plan, Random};
-use crate::work::Work;
+use crate::work::{Case, Work};
 
 struct Shared {
     plan: Plan,
@@ -20,11 +19,10 @@ struct Shared {
     ops: u64,
 }
 
-impl Shared {
-    #[inline]
-    fn first_delay(&mut self) -> Duration {
-        self.random.first_delay(&self.plan)
-    }
+/// Without what `Instant + Duration` does at the end of time.
+#[inline]
+fn after(now: Instant, nanos: u64) -> Instant {
+    Instant::from_nanos(now.as_nanos() + nanos)
 }
 
 enum Timer {
@@ -46,12 +44,14 @@ impl Handler for Timer {
                     cx.shared().fired += 1;
                 }
                 // In the other cases it was run for something that its peer did, and waits as long again.
-                let at = cx.now() + cx.shared().first_delay();
+                let now = cx.now();
+                let Shared { random, plan, .. } = cx.shared();
+                let at = after(now, random.delay(plan));
                 cx.set_timer(Some(at));
             }
             Timer::Extra => {
                 for _ in 0..core::mem::take(&mut cx.shared().ops) {
-                    let at = cx.now() + cx.shared().random.long_delay();
+                    let at = after(cx.now(), cx.shared().random.long_delay());
                     cx.set_timer(Some(at));
                     cx.set_timer(None);
                 }
@@ -126,7 +126,8 @@ impl Work for Timers {
 }
 
 /// A reactor of as many handlers.
-pub fn timers(plan: Plan) -> Box<dyn Work> {
+pub fn timers(case: &Case) -> Box<dyn Work> {
+    let plan = Plan::of(case);
     match plan.count {
         0..=1_000 => Box::new(Timers::on::<ReactorStorage<Timer, 1_001, 0>>(plan)),
         1_001..=10_000 => Box::new(Timers::on::<ReactorStorage<Timer, 10_001, 0>>(plan)),
@@ -149,6 +150,9 @@ const MOST_DESCRIPTORS: usize = 10_001;
 
 impl Deadlines {
     fn new(plan: Plan) -> Deadlines {
+        let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        limit.current = limit.maximum;
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("the hard limit is allowed");
         let storage = Box::leak(Box::<PollerStorage<MOST_DESCRIPTORS>>::default());
         let mut poller = Poller::new(storage).expect("a poller");
         let mut open = |number: usize| {
@@ -173,7 +177,7 @@ impl Deadlines {
         let mut io = self.poller.io(Waiter::new(which));
         let read = |io: &mut netpoll::Io<'_>| io.poll_io(token, Direction::Read, |fd| rustix::io::read(fd, &mut [0; 8]));
         let _ = read(&mut io);
-        let at = io.now() + self.random.first_delay(&self.plan);
+        let at = after(io.now(), self.random.delay(&self.plan));
         io.set_deadline(token, Direction::Read, Some(at)).expect("a descriptor");
         let _ = read(&mut io);
     }
@@ -199,16 +203,23 @@ impl Deadlines {
         }
     }
 
-    #[inline]
-    fn set(&mut self, token: Token, after: Duration) {
+    fn add_and_cancel(&mut self, ops: u64) {
         let mut io = self.poller.io(Waiter::new(0));
-        let at = io.now() + after;
-        io.set_deadline(token, Direction::Read, Some(at)).expect("a descriptor");
+        for _ in 0..ops {
+            let at = after(io.now(), self.random.long_delay());
+            io.set_deadline(self.extra, Direction::Read, Some(at)).expect("a descriptor");
+            io.set_deadline(self.extra, Direction::Read, None).expect("a descriptor");
+        }
     }
 
     #[inline]
-    fn clear(&mut self, token: Token) {
-        self.poller.io(Waiter::new(0)).set_deadline(token, Direction::Read, None).expect("a descriptor");
+    fn push_out(&mut self, ops: u64, mut which: impl FnMut(&mut Order, &mut Random) -> usize) {
+        let mut io = self.poller.io(Waiter::new(0));
+        for _ in 0..ops {
+            let which = which(&mut self.order, &mut self.random);
+            let at = io.now() + IDLE;
+            io.set_deadline(self.tokens[which], Direction::Read, Some(at)).expect("a descriptor");
+        }
     }
 }
 
@@ -217,16 +228,16 @@ impl Work for Deadlines {
         if self.plan.operation == Operation::Fire {
             return self.fire(ops);
         }
-        for done in 1..=ops {
-            if self.plan.operation == Operation::AddCancel {
-                let after = self.random.long_delay();
-                self.set(self.extra, after);
-                self.clear(self.extra);
-            } else {
-                let which = self.order.next(self.plan.operation, &mut self.random);
-                self.set(self.tokens[which], IDLE);
+        let mut left = ops;
+        while left > 0 {
+            let now = left.min(OPERATIONS_PER_TURN);
+            left -= now;
+            match self.plan.operation {
+                Operation::AddCancel => self.add_and_cancel(now),
+                Operation::PushOutRandom => self.push_out(now, Order::random),
+                _ => self.push_out(now, Order::in_turn),
             }
-            if done % OPERATIONS_PER_TURN == 0 {
+            if now == OPERATIONS_PER_TURN {
                 self.turn();
             }
         }
@@ -234,7 +245,8 @@ impl Work for Deadlines {
 }
 
 /// A poller of as many descriptors; not more than a process here may have.
-pub fn deadlines(plan: Plan) -> Box<dyn Work> {
+pub fn deadlines(case: &Case) -> Box<dyn Work> {
+    let plan = Plan::of(case);
     assert!(plan.count < MOST_DESCRIPTORS, "more descriptors than a process may have");
     Box::new(Deadlines::new(plan))
 }

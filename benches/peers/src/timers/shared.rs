@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::work::Case;
+
 /// What is done to the timers; the numbers are those of c/timers.h.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -17,26 +19,31 @@ pub const IDLE: Duration = Duration::from_secs(60);
 /// Operations between two turns of the loop, which do not block.
 pub const OPERATIONS_PER_TURN: u64 = 64;
 
+impl Operation {
+    const ALL: [Operation; 4] = [Operation::AddCancel, Operation::PushOutInTurn, Operation::PushOutRandom, Operation::Fire];
+}
+
 pub struct Plan {
     pub operation: Operation,
     pub count: usize,
-    /// Timers that are to fire do so at random between `start` and `start + window` after they were armed.
-    pub start: Duration,
-    pub window: Duration,
+    /// Timers that are to fire do so at random between `start` and `start + window` after they were armed; nanoseconds.
+    pub start: u64,
+    pub window: u64,
 }
 
 impl Plan {
     /// Under valgrind everything takes so much longer that timers would pass while they are being armed.
-    pub fn new(operation: Operation, count: u64) -> Plan {
+    pub fn of(case: &Case) -> Plan {
+        let &[operation, count] = case.parameters else { unreachable!("{case:?}") };
+        let operation = Operation::ALL[operation as usize];
         let is_slow = std::env::var("LD_PRELOAD").is_ok_and(|libraries| libraries.contains("vgpreload"));
         let slowness = if is_slow { 40 } else { 1 };
-        let start = Duration::from_millis(20) + Duration::from_micros(2) * count as u32;
-        Plan { operation, count: count as usize, start: start * slowness, window: Duration::from_millis(10) + Duration::from_micros(count) }
+        Plan { operation, count: count as usize, start: (20_000_000 + 2000 * count) * slowness, window: 10_000_000 + 1000 * count }
     }
 
     /// After this all timers that were armed have passed.
     pub fn sleep(&self) {
-        std::thread::sleep(self.start + self.window + Duration::from_millis(5));
+        std::thread::sleep(Duration::from_nanos(self.start + self.window + 5_000_000));
     }
 }
 
@@ -56,24 +63,19 @@ impl Random {
         ((u128::from(self.0) * u128::from(limit)) >> 64) as u64
     }
 
+    /// When a timer that is added and cancelled would have passed, in nanoseconds.
     #[inline]
-    pub fn delay(&mut self, start: Duration, window: Duration) -> Duration {
-        start + Duration::from_nanos(self.below(window.as_nanos() as u64))
+    pub fn long_delay(&mut self) -> u64 {
+        IDLE.as_nanos() as u64 + self.below(IDLE.as_nanos() as u64)
     }
 
-    /// When a timer that is added and cancelled would have passed.
+    /// When a timer is first armed for, and again when it has fired, in nanoseconds.
     #[inline]
-    pub fn long_delay(&mut self) -> Duration {
-        self.delay(IDLE, IDLE)
-    }
-
-    /// When a timer is first armed for.
-    #[inline]
-    pub fn first_delay(&mut self, plan: &Plan) -> Duration {
+    pub fn delay(&mut self, plan: &Plan) -> u64 {
         match plan.operation {
             Operation::AddCancel => self.long_delay(),
-            Operation::PushOutInTurn | Operation::PushOutRandom => IDLE,
-            Operation::Fire => self.delay(plan.start, plan.window),
+            Operation::PushOutInTurn | Operation::PushOutRandom => IDLE.as_nanos() as u64,
+            Operation::Fire => plan.start + self.below(plan.window),
         }
     }
 }
@@ -95,9 +97,16 @@ impl Order {
 
     #[inline]
     pub fn next(&mut self, operation: Operation, random: &mut Random) -> usize {
-        if operation == Operation::PushOutRandom {
-            return random.below(self.permutation.len() as u64) as usize;
-        }
+        if operation == Operation::PushOutRandom { self.random(random) } else { self.in_turn(random) }
+    }
+
+    #[inline]
+    pub fn random(&mut self, random: &mut Random) -> usize {
+        random.below(self.permutation.len() as u64) as usize
+    }
+
+    #[inline]
+    pub fn in_turn(&mut self, _: &mut Random) -> usize {
         let which = self.permutation[self.cursor];
         self.cursor += 1;
         if self.cursor == self.permutation.len() {

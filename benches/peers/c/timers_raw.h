@@ -1,4 +1,4 @@
-/* The floor: timers on bare epoll. A heap with four children to a node, a hierarchical wheel of 1 ms, and a heap in which a later deadline
+/* The floor: timers on bare epoll. HEAP: four children to a node. WHEEL: hierarchical, of 1 ms. LAZY: the heap, in which a later deadline
  * is only written down. */
 #include <stdint.h>
 #include <stdlib.h>
@@ -227,8 +227,6 @@ static inline void timer_push_out(struct loop *loop, struct timer *timer, uint64
 }
 #endif
 
-static inline void timer_init(struct loop *loop, struct timer *timer, struct work *work);
-
 #include "timers.h"
 
 static inline void timer_init(struct loop *loop, struct timer *timer, struct work *work) {
@@ -236,14 +234,6 @@ static inline void timer_init(struct loop *loop, struct timer *timer, struct wor
     new_timer(timer, work);
     timer->fire = fired;
 }
-
-#ifdef HEAP
-#define EXPORT(name) timers_raw_heap_##name
-#elif defined(LAZY)
-#define EXPORT(name) timers_raw_lazy_##name
-#else
-#define EXPORT(name) timers_raw_wheel_##name
-#endif
 
 void *EXPORT(new)(uint32_t count, int operation, uint64_t start, uint64_t window) { return work_new(count, operation, 0, start, window); }
 void EXPORT(run)(void *work, uint64_t ops) { work_run(work, ops); }

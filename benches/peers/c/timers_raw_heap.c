@@ -1,0 +1,3 @@
+#define HEAP
+#define EXPORT(name) timers_raw_heap_##name
+#include "timers_raw.h"

@@ -1,0 +1,3 @@
+#define LAZY
+#define EXPORT(name) timers_raw_lazy_##name
+#include "timers_raw.h"
