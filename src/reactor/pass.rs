@@ -22,7 +22,7 @@ impl<H: Handler> Context<'_, H> {
         }
         let longest = handlers.longest_wait(io, timeout);
         let state = &mut *handlers.state;
-        state.woken.clear();
+        state.begin_woken();
         // One wait, so that `on_sleep` comes before each.
         let broken = io.wait_for_owners(longest, |owner| _ = state.woken.push(owner))?;
         let headers = handlers.headers.as_mut_slice();
@@ -31,12 +31,7 @@ impl<H: Handler> Context<'_, H> {
         let emptied = if broken { handlers.wake(io) } else { Ok(()) };
         handlers.roster().begin_round();
         io.run().begin_pass();
-        let released = core::mem::replace(&mut self.handlers.state.released, NIL);
         let mut round = Round { cx: self, next: 0 };
-        // Or the others would take the room that it has waited for.
-        if released != NIL {
-            round.cx.dispatch(released);
-        }
         while let Some(index) = round.next() {
             round.cx.dispatch(index);
         }
@@ -78,7 +73,7 @@ impl<H: Handler> Context<'_, H> {
 }
 
 /// Who is run in this pass: first those whose waits the kernel has ended, in its order, then those on the ready list. Only who has waited for
-/// room comes before them.
+/// room comes before them, or they would take it.
 struct Round<'c, 'a, H: Handler> {
     cx: &'c mut Context<'a, H>,
     next: usize,

@@ -17,6 +17,9 @@ use crate::token::Token;
 
 pub(super) const NIL: u32 = u32::MAX;
 
+/// All of a batch, and who has waited for room.
+const WOKEN: usize = BATCH + 1;
+
 /// Names one handler: a place and the generation of its use. Stale when the handler has ended; never names a later one.
 ///
 /// ```
@@ -191,7 +194,7 @@ fn next_vacant(header: &mut Header) -> &mut u32 {
 pub(crate) struct ReactorState {
     vacant: List,
     /// Whose waits the kernel has ended, in its order; and what is left of the round besides them.
-    pub(super) woken: Vec<Owner, BATCH>,
+    pub(super) woken: Vec<Owner, WOKEN>,
     round: List,
     /// Who runs in the next round.
     ready: List,
@@ -202,7 +205,7 @@ pub(crate) struct ReactorState {
     /// The last of those whose turn it is to be run because a slot was freed.
     release_until: u32,
     /// Whose turn it is in the next pass, before anybody else's.
-    pub(super) released: u32,
+    released: u32,
     pub(super) timers: QueueState,
     len: u32,
     /// How many places there are.
@@ -255,6 +258,16 @@ impl ReactorState {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Nobody is woken yet; whose turn it is to have room is the first all the same.
+    #[inline]
+    pub(super) fn begin_woken(&mut self) {
+        self.woken.clear();
+        let released = core::mem::replace(&mut self.released, NIL);
+        if released != NIL {
+            let _ = self.woken.push(released);
         }
     }
 

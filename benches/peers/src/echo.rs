@@ -369,7 +369,9 @@ fn under(tool: &[&str], peer: &Peer, load: Load, requests: usize, answer: &Path)
 fn instructions(peer: &Peer, load: Load, requests: usize) -> Result<f64, String> {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let log = format!("--log-file={}", file.path().display());
-    let said = under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", &log], peer, load, requests, file.path())?;
+    let profile = tempfile::NamedTempFile::new().expect("a temporary file");
+    let profile = format!("--callgrind-out-file={}", profile.path().display());
+    let said = under(&["valgrind", "--tool=callgrind", &profile, &log], peer, load, requests, file.path())?;
     let collected = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
     collected.ok_or(said)
 }

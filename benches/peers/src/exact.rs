@@ -96,7 +96,10 @@ pub fn own_words(said: &str) -> String {
 
 /// One entry: all instructions in user space.
 fn instructions(run: &Run<'_>) -> Result<Calls, String> {
-    let said = run.under("valgrind", &["--tool=callgrind", "--callgrind-out-file=/dev/null"])?;
+    // Not /dev/null, which valgrind would replace, as root, with a file.
+    let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    let profile = format!("--callgrind-out-file={}", file.path().display());
+    let said = run.under("valgrind", &["--tool=callgrind", &profile])?;
     let collected = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
     Ok(Calls::from([("instructions".to_owned(), collected.ok_or("callgrind says nothing")?)]))
 }

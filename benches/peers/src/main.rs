@@ -10,6 +10,7 @@ mod measure;
 mod open_close;
 mod plot;
 mod report;
+#[cfg(feature = "alloc")]
 mod scale;
 mod size;
 mod tasks;
@@ -48,9 +49,13 @@ const WORKLOADS: &[Measured] = &[
     Own { name: "echo", title: "W4: TCP echo", peers: echo::NAMES, run: echo::run },
     Timed(&open_close::WORKLOAD),
     Own { name: "size", title: "W6: size and memory", peers: size::NAMES, run: size::run },
+    #[cfg(feature = "alloc")]
     Timed(&scale::WORKLOAD),
+    #[cfg(feature = "alloc")]
     Timed(&scale::INSIDE),
+    #[cfg(feature = "alloc")]
     Timed(&scale::REAL),
+    #[cfg(feature = "alloc")]
     Own { name: scale::NAME, title: scale::WORKLOAD.title, peers: &["raw", "netpoll"], run: scale::run },
     Own { name: fairness::NAME, title: fairness::TITLE, peers: fairness::PEERS, run: fairness::run },
     Own { name: gateway::NAME, title: gateway::TITLE, peers: gateway::PEERS, run: gateway::run },

@@ -134,6 +134,7 @@ pub static WORKLOAD: Workload = Workload {
         Entry { peer: "libuv", start: start::<c::Uv> },
         Entry { peer: "libevent", start: start::<c::Event> },
         Entry { peer: "netpoll", start: start::<netpoll::OnReactor> },
+        #[cfg(feature = "alloc")]
         Entry { peer: "netpoll:shared", start: start::<netpoll::Shared> },
         Entry { peer: "netpoll:poller", start: start::<netpoll::OnPoller> },
     ],

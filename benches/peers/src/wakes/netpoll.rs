@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
 
-use netpoll::{
-    BoxedReactorStorage, Breaker, Context, Error, Handler, Poller, PollerStorage, Reactor, ReactorStorage, SharedBreaker, Stats, Timeout,
-};
+use netpoll::{Breaker, Context, Error, Handler, Poller, PollerStorage, Reactor, ReactorStorage, Stats, Timeout};
 
 use super::{Peer, Wake};
 
@@ -82,30 +80,41 @@ impl Peer for Looks {
     }
 }
 
-pub struct Shared(Reactor<'static, Waits>);
+#[cfg(feature = "alloc")]
+pub use shared::Shared;
 
-impl Peer for Shared {
-    type Waker = SharedBreaker;
+/// Storage on the heap, which the breaker shares.
+#[cfg(feature = "alloc")]
+mod shared {
+    use netpoll::{BoxedReactorStorage, SharedBreaker};
 
-    fn new(woken: &'static AtomicU64) -> Shared {
-        let mut reactor = Reactor::new(Box::leak(Box::new(BoxedReactorStorage::with_capacity(1, 0)))).unwrap();
-        reactor.spawn(Waits(woken)).unwrap();
-        Shared(reactor)
+    use super::*;
+
+    pub struct Shared(Reactor<'static, Waits>);
+
+    impl Peer for Shared {
+        type Waker = SharedBreaker;
+
+        fn new(woken: &'static AtomicU64) -> Shared {
+            let mut reactor = Reactor::new(Box::leak(Box::new(BoxedReactorStorage::with_capacity(1, 0)))).unwrap();
+            reactor.spawn(Waits(woken)).unwrap();
+            Shared(reactor)
+        }
+
+        fn waker(&self) -> SharedBreaker {
+            self.0.shared_breaker().unwrap()
+        }
+
+        fn turn(&mut self, wait: bool) {
+            self.0.run_once(until(wait), &mut ()).unwrap();
+        }
     }
 
-    fn waker(&self) -> SharedBreaker {
-        self.0.shared_breaker().unwrap()
-    }
-
-    fn turn(&mut self, wait: bool) {
-        self.0.run_once(until(wait), &mut ()).unwrap();
-    }
-}
-
-impl Wake for SharedBreaker {
-    #[inline]
-    fn wake(&self) {
-        SharedBreaker::wake(self).unwrap();
+    impl Wake for SharedBreaker {
+        #[inline]
+        fn wake(&self) {
+            SharedBreaker::wake(self).unwrap();
+        }
     }
 }
 
