@@ -22,10 +22,14 @@ impl<H: Handler> Context<'_, H> {
         }
         let longest = handlers.longest_wait(io, timeout);
         let state = &mut *handlers.state;
-        state.begin_woken();
+        state.woken.clear();
         // One wait, so that `on_sleep` comes before each.
         let broken = io.wait_for_owners(longest, |owner| _ = state.woken.push(owner))?;
-        let headers = handlers.headers.as_mut_slice();
+        if core::mem::take(&mut state.released) {
+            // Or whom the kernel has woken would take the room that another has waited for.
+            handlers.roster().queue_woken();
+        }
+        let (state, headers) = (&mut *handlers.state, handlers.headers.as_mut_slice());
         io.expire(|waiter| state.enqueue(headers, waiter.get()));
         handlers.fire_timers(io);
         let emptied = if broken { handlers.wake(io) } else { Ok(()) };
@@ -72,8 +76,8 @@ impl<H: Handler> Context<'_, H> {
     }
 }
 
-/// Who is run in this pass: first those whose waits the kernel has ended, in its order, then those on the ready list. Only who has waited for
-/// room comes before them, or they would take it.
+/// Who is run in this pass: first those whose waits the kernel has ended, in its order, then those on the ready list. Where somebody has waited
+/// for room, which has come, they are queued behind them.
 struct Round<'c, 'a, H: Handler> {
     cx: &'c mut Context<'a, H>,
     next: usize,

@@ -17,9 +17,6 @@ use crate::token::Token;
 
 pub(super) const NIL: u32 = u32::MAX;
 
-/// All of a batch, and who has waited for room.
-const WOKEN: usize = BATCH + 1;
-
 /// Names one handler: a place and the generation of its use. Stale when the handler has ended; never names a later one.
 ///
 /// ```
@@ -194,7 +191,7 @@ fn next_vacant(header: &mut Header) -> &mut u32 {
 pub(crate) struct ReactorState {
     vacant: List,
     /// Whose waits the kernel has ended, in its order; and what is left of the round besides them.
-    pub(super) woken: Vec<Owner, WOKEN>,
+    pub(super) woken: Vec<Owner, BATCH>,
     round: List,
     /// Who runs in the next round.
     ready: List,
@@ -204,8 +201,8 @@ pub(crate) struct ReactorState {
     waiting: List,
     /// The last of those whose turn it is to be run because a slot was freed.
     release_until: u32,
-    /// Whose turn it is in the next pass, before anybody else's.
-    released: u32,
+    /// Somebody is queued because there is room.
+    pub(super) released: bool,
     pub(super) timers: QueueState,
     len: u32,
     /// How many places there are.
@@ -230,7 +227,7 @@ impl ReactorState {
             rounds: 1,
             waiting: List::EMPTY,
             release_until: NIL,
-            released: NIL,
+            released: false,
             timers: QueueState::new(),
             len: 0,
             capacity: u32::try_from(capacity).unwrap_or(NIL),
@@ -258,16 +255,6 @@ impl ReactorState {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Nobody is woken yet; whose turn it is to have room is the first all the same.
-    #[inline]
-    pub(super) fn begin_woken(&mut self) {
-        self.woken.clear();
-        let released = core::mem::replace(&mut self.released, NIL);
-        if released != NIL {
-            let _ = self.woken.push(released);
         }
     }
 
@@ -407,7 +394,8 @@ impl Roster<'_> {
     #[inline]
     pub(super) fn begin_round(&mut self) {
         if self.state.is_broken_off() {
-            return self.put_off_woken();
+            // They may have run in it already.
+            return self.queue_woken();
         }
         self.state.round = core::mem::replace(&mut self.state.ready, List::EMPTY);
         self.state.rounds = self.state.rounds.wrapping_add(1);
@@ -439,12 +427,14 @@ impl Roster<'_> {
         }
     }
 
-    /// Whom the kernel has woken may have run in this round already.
+    /// Whom the kernel has woken comes behind those who are ready already.
     #[cold]
-    fn put_off_woken(&mut self) {
-        while let Some(owner) = self.state.woken.pop() {
+    pub(super) fn queue_woken(&mut self) {
+        for place in 0..self.state.woken.len() {
+            let Some(&owner) = self.state.woken.get(place) else { break };
             self.enqueue(owner);
         }
+        self.state.woken.clear();
     }
 
     /// A panic breaks the round off, in which these of the woken have not run: they are the first when it goes on.
@@ -553,7 +543,7 @@ impl Roster<'_> {
                 self.state.release_until = NIL;
             }
             if waited {
-                self.state.released = index;
+                self.state.released = true;
                 return self.enqueue(index);
             }
         }
