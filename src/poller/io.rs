@@ -82,6 +82,7 @@ impl Io<'_> {
     }
 
     /// The same poller, in somebody else's name.
+    #[inline(never)]
     pub(crate) fn as_owner(&mut self, waiter: Waiter, owner: Owner) -> Io<'_> {
         Io {
             selector: self.selector,

@@ -406,6 +406,7 @@ impl Roster<'_> {
 
     /// The numbers of rounds are used up, and begin anew.
     #[cold]
+    #[inline(never)]
     fn forget_rounds(&mut self) {
         self.headers.as_mut_slice().iter_mut().for_each(|header| header.round = 0);
         self.state.rounds = 1;
@@ -429,10 +430,12 @@ impl Roster<'_> {
 
     /// Whom the kernel has woken comes behind those who are ready already.
     #[cold]
+    #[inline(never)]
     pub(super) fn queue_woken(&mut self) {
-        for place in 0..self.state.woken.len() {
-            let Some(&owner) = self.state.woken.get(place) else { break };
+        let mut place = 0;
+        while let Some(&owner) = self.state.woken.get(place) {
             self.enqueue(owner);
+            place += 1;
         }
         self.state.woken.clear();
     }

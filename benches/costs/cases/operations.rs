@@ -12,7 +12,7 @@ use super::{listener, reactor, tcp_pair};
 use crate::meter::count;
 
 /// As many as a run's budget allows.
-const RUN: u64 = 250;
+const RUN: u64 = 60;
 const BUDGET: NonZeroU8 = NonZeroU8::MAX;
 
 type Inside<D> = Callback<(), D>;
