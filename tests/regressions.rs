@@ -96,7 +96,7 @@ fn comes_back(act: impl FnOnce() + Send + 'static) -> bool {
         act();
         sender.send(()).unwrap();
     });
-    receiver.recv_timeout(Duration::from_secs(1)).is_ok()
+    receiver.recv_timeout(Duration::from_secs(20)).is_ok()
 }
 
 // ---- Panics

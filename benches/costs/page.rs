@@ -17,6 +17,7 @@ const BEGIN: &str = "<!-- written by .ci/costs -->\n";
 /// it is in this list too; what is in none is named by itself.
 const FUNCTIONS: &[(&str, &str)] = &[
     ("pass", "one turn of the loop: until when to wait, and the round of those who are ready"),
+    ("turn", "the loop around it, and what a handler's answer leads to"),
     ("look_after_freed", "whether somebody waits for a slot that was freed"),
     ("fire_timers", "timers that have passed"),
     ("look", "the kernel's wait and the events that it brings"),
