@@ -120,6 +120,19 @@ fn end_and_spawn_after_panic_kills_innocent() {
     assert_eq!((runs, reactor.len()), (1, 1));
 }
 
+// A panic ended the last handler: nobody is left to wait for.
+#[test]
+fn run_after_the_last_handler_panicked_never_returns() {
+    assert!(comes_back(|| {
+        let mut storage = ReactorStorage::<Script, 1, 0>::new();
+        let mut reactor = Reactor::new(&mut storage).unwrap();
+        reactor.spawn(script(|_| planned_panic())).unwrap();
+        expect_panic(|| reactor.run(&mut ()).unwrap());
+        reactor.run(&mut ()).unwrap();
+        assert!(reactor.is_empty());
+    }));
+}
+
 // A panicking handler takes only its own descriptors with it, not one that took the slot of a descriptor that it had closed.
 #[test]
 fn end_after_panic_closes_anothers_descriptor() {

@@ -174,6 +174,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
     ///
     /// Only if a handler does.
     pub fn run(&mut self, shared: &mut H::Shared) -> Result<(), Error> {
+        // The last handler may be one that a panic has left half-run.
+        self.recover();
         if core::mem::take(&mut self.state.stop) || self.is_empty() {
             return Ok(());
         }
