@@ -133,6 +133,44 @@ fn run_after_the_last_handler_panicked_never_returns() {
     }));
 }
 
+thread_local! {
+    static CLOCK_PANICS: Cell<bool> = const { Cell::new(false) };
+}
+
+fn clock_that_may_panic() -> Instant {
+    if CLOCK_PANICS.take() {
+        planned_panic();
+    }
+    Instant::from_nanos(1)
+}
+
+// A panic of the program's clock between the kernel's wait and the round: whom the kernel has woken is run by the next pass.
+#[test]
+fn panic_of_the_clock_loses_an_edge() {
+    let mut storage = ReactorStorage::<Script<u32>, 1, 1>::new();
+    let mut reactor = Reactor::with_clock(&mut storage, Clock::Custom(clock_that_may_panic)).unwrap();
+    let (ours, writer) = pipe();
+    let read_all = |ours: Token| {
+        script(move |cx: &mut Context<'_, Script<u32>>| {
+            // So that each pass reads the clock.
+            let later = cx.now() + Duration::from_secs(1);
+            cx.set_timer(Some(later));
+            loop {
+                *cx.shared() += ready!(cx.poll_io(ours, Direction::Read, |fd| rustix::io::read(fd, &mut [0; 1])))? as u32;
+            }
+        })
+    };
+    reactor.spawn_with((ours, Interest::READ), read_all).unwrap();
+    let mut bytes = 0;
+    reactor.run_once(Timeout::Now, &mut bytes).unwrap();
+    rustix::io::write(&writer, b"xy").unwrap();
+    CLOCK_PANICS.set(true);
+    expect_panic(|| reactor.run_once(Timeout::Now, &mut bytes).unwrap());
+    assert_eq!(bytes, 0);
+    reactor.run_once(Timeout::Now, &mut bytes).unwrap();
+    assert_eq!(bytes, 2);
+}
+
 // A panicking handler takes only its own descriptors with it, not one that took the slot of a descriptor that it had closed.
 #[test]
 fn end_after_panic_closes_anothers_descriptor() {

@@ -25,7 +25,10 @@ impl<H: Handler> Context<'_, H> {
         state.woken.clear();
         // One wait, so that `on_sleep` comes before each.
         let broken = io.wait_for_owners(longest, |owner| _ = state.woken.push(owner))?;
-        if core::mem::take(&mut state.released) {
+        // From here on a panic, be it of the program's clock, loses none of them.
+        let mut round = Round { cx: self, next: 0 };
+        let Context { io, handlers, .. } = &mut *round.cx;
+        if core::mem::take(&mut handlers.state.released) {
             // Or whom the kernel has woken would take the room that another has waited for.
             handlers.roster().queue_woken();
         }
@@ -35,7 +38,6 @@ impl<H: Handler> Context<'_, H> {
         let emptied = if broken { handlers.wake(io) } else { Ok(()) };
         handlers.roster().begin_round();
         io.run().begin_pass();
-        let mut round = Round { cx: self, next: 0 };
         while let Some(index) = round.next() {
             round.cx.dispatch(index);
         }
@@ -98,8 +100,7 @@ impl<H: Handler> Round<'_, '_, H> {
 
 impl<H: Handler> Drop for Round<'_, '_, H> {
     fn drop(&mut self) {
-        let state = &self.cx.handlers.state;
-        if cfg!(panic = "unwind") && (self.next < state.woken.len() || state.is_broken_off()) {
+        if cfg!(panic = "unwind") && self.next < self.cx.handlers.state.woken.len() {
             self.cx.handlers.roster().break_off(self.next);
         }
     }

@@ -443,6 +443,10 @@ impl Roster<'_> {
     /// A panic breaks the round off, in which these of the woken have not run: they are the first when it goes on.
     #[cold]
     pub(super) fn break_off(&mut self, run: usize) {
+        if run == 0 {
+            // It has not begun.
+            return self.queue_woken();
+        }
         let mut rest = List::EMPTY;
         for place in run..self.state.woken.len() {
             let Some(&index) = self.state.woken.get(place) else { break };
