@@ -171,6 +171,28 @@ fn panic_of_the_clock_loses_an_edge() {
     assert_eq!(bytes, 2);
 }
 
+// A handler may catch a panic of its own `make`: neither the place nor the descriptor stays behind.
+#[test]
+fn caught_panic_in_make_leaves_a_place_behind() {
+    let mut storage = ReactorStorage::<Script, 3, 3>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let mut sources: Vec<_> = (0..2).map(|_| pipe()).collect();
+    let mut writers = Vec::new();
+    let make_badly = move |cx: &mut Context<'_, Script>| {
+        for (source, writer) in sources.drain(..) {
+            writers.push(writer);
+            expect_panic(|| drop(cx.spawn_with((source, Interest::READ), |_| planned_panic())));
+        }
+        Poll::Pending
+    };
+    reactor.spawn(script(make_badly)).unwrap();
+    reactor.run_once(Timeout::Now, &mut ()).unwrap();
+    assert_eq!((reactor.len(), reactor.descriptors()), (1, 0));
+    for _ in 0..2 {
+        reactor.spawn(idle()).unwrap();
+    }
+}
+
 // A panicking handler takes only its own descriptors with it, not one that took the slot of a descriptor that it had closed.
 #[test]
 fn end_after_panic_closes_anothers_descriptor() {

@@ -40,6 +40,7 @@ impl<H> Handlers<'_, H> {
 
     /// Takes a handler, or gives it back.
     pub(super) fn spawn(&mut self, io: &mut Io<'_>, handler: H) -> Result<HandlerId, Rejected<H>> {
+        self.undo_half_made(io);
         let Some(id) = self.roster().reserve() else { return Err(Rejected::new(handler, Error::Full)) };
         self.settle(io, id, NIL, handler);
         Ok(id)
@@ -52,6 +53,7 @@ impl<H> Handlers<'_, H> {
         source: S,
         make: impl FnOnce(S::Opened) -> H,
     ) -> Result<HandlerId, Rejected<S>> {
+        self.undo_half_made(io);
         let Some(id) = self.roster().reserve() else { return Err(Rejected::new(source, Error::Full)) };
         let index = id.index() as u32;
         let running = core::mem::replace(&mut io.run().owned, NIL);
@@ -97,6 +99,23 @@ impl<H> Handlers<'_, H> {
         io.as_owner(Waiter::new(index), index).close_all_of(index);
         self.roster().set_owned(index, NIL);
         io.run().freed = true;
+    }
+
+    /// Gives back the place of a handler that a panic left half-made, and closes what was opened for it. The handler in which that was may
+    /// have caught the panic.
+    #[inline]
+    pub(super) fn undo_half_made(&mut self, io: &mut Io<'_>) {
+        // Where panics abort there is nobody left to recover.
+        if cfg!(panic = "unwind") && self.state.reserved != NIL {
+            self.undo_reserved(io);
+        }
+    }
+
+    #[cold]
+    fn undo_reserved(&mut self, io: &mut Io<'_>) {
+        let reserved = self.state.reserved;
+        self.undo(io, reserved);
+        self.roster().give_back(reserved);
     }
 
     #[inline]

@@ -308,12 +308,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
     #[cold]
     fn recover_from_panic(&mut self) {
         let running = core::mem::replace(&mut self.state.running, NIL);
-        let reserved = core::mem::replace(&mut self.state.reserved, NIL);
         let (mut handlers, mut io) = self.parts();
-        if reserved != NIL {
-            handlers.undo(&mut io, reserved);
-            handlers.roster().give_back(reserved);
-        }
+        handlers.undo_half_made(&mut io);
         if running != NIL {
             handlers.undo(&mut io, running);
             handlers.end(&mut io, running);

@@ -170,6 +170,7 @@ impl<H> Handlers<'_, H> {
     #[inline(never)]
     fn finish(&mut self, io: &mut Io<'_>, index: u32, finished: bool) {
         self.state.running = NIL;
+        self.undo_half_made(io);
         let marks = core::mem::replace(&mut io.run().marks, Marks::NONE);
         if marks.has(Marks::OWNED) {
             let owned = io.run().owned;
