@@ -11,7 +11,8 @@ use crate::time::{Deadline, Instant};
 /// No slot.
 pub(crate) const NIL: u32 = u32::MAX;
 
-/// One run of one handler, for which each direction of each of its descriptors has a budget of system calls.
+/// One run of one handler, for which each direction of each of its descriptors has a budget of system calls. A reactor, which runs each
+/// handler once in a pass, counts passes instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Turn {
     /// Tells this run from others; may wrap.

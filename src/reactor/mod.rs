@@ -41,8 +41,9 @@ const DEFAULT_BUDGET: NonZeroU8 = NonZeroU8::new(32).unwrap();
 ///
 /// 1. If nobody is ready: [`Handler::on_sleep`], then wait for the kernel, the next deadline or a wake. Else look without waiting.
 /// 2. All that has happened is noted: readiness, then deadlines, then timers, then a wake.
-/// 3. Everyone concerned runs once: first whom the kernel has woken, in its order, then the others, first come, first served. Who becomes
-///    ready meanwhile runs in the next pass.
+/// 3. Everyone concerned runs once: first whom the kernel has woken, in its order, then the others, first come, first served; but where
+///    somebody has waited for room that has come, those who were ready before the wait first. Who becomes ready meanwhile runs in the next
+///    pass.
 ///
 /// A panic in a handler passes through `run` (where panics unwind) and leaves the reactor consistent: that handler is ended when the
 /// reactor is next entered, everybody else goes on.

@@ -103,7 +103,7 @@ pub(crate) struct Header {
     wakes_seen: u32,
     marks: Marks,
     life: Life,
-    /// The last round in which it was run, or before which it was not to be; 0 is none.
+    /// The last round in which it was run, or was too new to be; 0 is none.
     round: u16,
 }
 
@@ -185,8 +185,8 @@ fn next_vacant(header: &mut Header) -> &mut u32 {
     &mut header.owned
 }
 
-/// The part of a reactor that is neither headers nor handlers. Nothing of a round is kept in locals, so a handler's panic leaves nothing
-/// half-known.
+/// The part of a reactor that is neither headers nor handlers. Nothing of a round is kept in locals but how many of the woken have run,
+/// which a guard looks at, so a handler's panic leaves nothing half-known.
 #[derive(Debug)]
 pub(crate) struct ReactorState {
     vacant: List,

@@ -62,7 +62,7 @@ pub trait LendReactor<H>: sealed::Sealed {
     fn lend(&mut self) -> Result<ReactorParts<'_, H>, Error>;
 }
 
-/// Room for a [`Reactor`](crate::Reactor) of `HANDLERS` handlers with `DESCRIPTORS` descriptors among them: the size of `H` and 56 bytes
+/// Room for a [`Reactor`](crate::Reactor) of `HANDLERS` handlers with `DESCRIPTORS` descriptors among them: the size of `H` and 64 bytes
 /// for each handler, 80 bytes for each descriptor, and 192 once.
 ///
 /// Put it into a `static` (in a `static_cell::ConstStaticCell`, say), where it takes no space in the program's file and no memory before it
@@ -134,7 +134,7 @@ pub struct BoxedReactorStorage<H> {
 
 #[cfg(feature = "alloc")]
 impl<H> BoxedReactorStorage<H> {
-    /// Room for `handlers` handlers, which have `descriptors` descriptors among them. Of each handler's place one byte is written now.
+    /// Room for `handlers` handlers, which have `descriptors` descriptors among them. Of each handler's place nine bytes are written now.
     pub fn with_capacity(handlers: usize, descriptors: usize) -> BoxedReactorStorage<H> {
         BoxedReactorStorage {
             poller: crate::BoxedPollerStorage::with_capacity(descriptors),
