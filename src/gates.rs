@@ -120,8 +120,9 @@ impl Gates {
     /// An edge came: opens these gates, and says whose waits that ends.
     #[inline]
     pub(crate) fn open(&mut self, gates: Directions) -> Directions {
-        self.ready.0 |= gates.0 & self.opened.0;
-        // Only who is opened is waited for.
+        // Those of a closed descriptor are not, also while there are waits to be handed out.
+        let gates = Directions(gates.0 & self.opened.0);
+        self.ready.0 |= gates.0;
         self.interrupt(gates)
     }
 

@@ -174,6 +174,12 @@ impl<F> PollDesc<F> {
         self.held = true;
     }
 
+    /// Another owner comes: waits end, and the budget is whole again.
+    pub(crate) fn pass_on(&mut self) {
+        self.gates.interrupt(Directions::ALL);
+        self.spent = [0; 3];
+    }
+
     /// Whether any direction has a waiter.
     pub fn is_waited_for(&self) -> bool {
         self.gates.is_waited_for()

@@ -235,7 +235,7 @@ impl<'a, F> Table<'a, F> {
     pub(crate) fn give(&mut self, token: Token, owned: &mut u32, to: Owner, to_owned: &mut u32) {
         let index = token.index();
         if let Some(desc) = self.slots.get_mut(index) {
-            desc.gates.interrupt(Directions::ALL);
+            desc.pass_on();
             self.unlink(index, owned);
             self.link(index, to, to_owned);
         }

@@ -376,6 +376,9 @@ fn accept<'d>(world: &mut World<'d>, cx: &mut Cx<'_, 'd>, what: What) {
     let has_room = world.model.desc_room() && (world.model.handler_room() || !for_new);
     let listener = UnixListener::<UnixStream>::from_token(world.model.descs[what].token);
     let step = world.model.expect_step(what, Direction::Read);
+    if step == Step::Unclear {
+        return;
+    }
     let answer = if for_new { listener.accept(cx) } else { listener.accept_own(cx) };
     match (step, answer) {
         (Step::Call, Poll::Ready(Ok((socket, _)))) => {

@@ -126,6 +126,8 @@ pub struct Model {
     pub beings: Vec<Being>,
     pub descs: Vec<Desc>,
     pub run: Option<Run>,
+    /// How many calls the running handler has made at the most.
+    made: u32,
     pub stop: bool,
     /// The breaker was used.
     pub woken: bool,
@@ -139,6 +141,10 @@ pub struct Model {
     round: u64,
     next_round: u64,
     stamp: u64,
+    /// Places on the list of a round, and when they were put there, as far as that can be known; also of those who need not be run any more.
+    links: Vec<Option<(u64, u64, u64)>>,
+    /// Somebody is to be run because there is room.
+    released: bool,
     /// By place.
     turns: Vec<Option<Turn>>,
     /// Places of those who wait for a wake or for room.
@@ -157,6 +163,7 @@ impl Model {
             beings: Vec::new(),
             descs: Vec::new(),
             run: None,
+            made: 0,
             stop: false,
             woken: false,
             parked: 0,
@@ -169,6 +176,8 @@ impl Model {
             next_round: 1,
             stamp: 0,
             turns: vec![None; max_handlers],
+            links: vec![None; max_handlers],
+            released: false,
             line: VecDeque::new(),
             freed: false,
             until: None,
@@ -232,13 +241,19 @@ impl Model {
         });
         self.stamp += 1;
         let now = self.stamp;
-        self.turns[id.index()] = Some(match self.turns[id.index()] {
+        let turn = match self.turns[id.index()] {
             // Perhaps its predecessor's place was still on the list for that round.
             Some(turn) if turn.round == self.next_round => Turn { to: now, ..turn },
             // Perhaps it is still to come up in this one, and is put on the list again then.
             Some(_) => Turn { round: self.next_round, from: now, to: u64::MAX },
-            None => Turn { round: self.next_round, from: now, to: now },
-        });
+            None => match self.links[id.index()] {
+                Some((round, from, _)) if round == self.next_round => Turn { round, from, to: now },
+                Some(_) => Turn { round: self.next_round, from: now, to: u64::MAX },
+                None => Turn { round: self.next_round, from: now, to: now },
+            },
+        };
+        self.turns[id.index()] = Some(turn);
+        self.links[id.index()] = Some((turn.round, turn.from, turn.to));
         self.beings.len() - 1
     }
 
@@ -293,9 +308,27 @@ impl Model {
     // ---- Who is to be run
 
     fn enqueue_at(&mut self, who: Who, stamp: u64) {
-        if self.beings[who].alive {
-            let turn = Turn { round: self.next_round, from: stamp, to: stamp };
-            self.turns[self.beings[who].id.index()].get_or_insert(turn);
+        if !self.beings[who].alive {
+            return;
+        }
+        let place = self.beings[who].id.index();
+        let (from, to) = match self.links[place] {
+            // It was on the list of that round. If it has been run meanwhile, because of the kernel, it is perhaps there still.
+            Some((round, from, _)) if round == self.next_round => (from, stamp),
+            // Perhaps it is still to come up in this one, and is put on the list again then.
+            Some(_) => (stamp, u64::MAX),
+            None => (stamp, stamp),
+        };
+        self.links[place] = Some((self.next_round, from, to));
+        self.turns[place].get_or_insert(Turn { round: self.next_round, from, to });
+    }
+
+    /// The kernel ends a wait: runs the owner before those who are on the list, but where room has come for one of these.
+    fn wake_up(&mut self, who: Who, behind: bool) {
+        if behind {
+            self.enqueue_at(who, self.stamp);
+        } else {
+            self.turns[self.beings[who].id.index()] = Some(Turn { round: self.next_round, from: 0, to: 0 });
         }
     }
 
@@ -358,6 +391,7 @@ impl Model {
                 self.line.push_back(place);
             }
             if waited {
+                self.released = true;
                 return self.enqueue(self.occupant(place).unwrap());
             }
         }
@@ -386,6 +420,7 @@ impl Model {
         let open: Vec<What> = (0..self.descs.len()).filter(|&what| self.descs[what].open).collect();
         let levels = levels(&self.descs, &open);
         self.stamp += 1;
+        let behind = std::mem::take(&mut self.released);
         for (&what, level) in open.iter().zip(levels) {
             for direction in DIRECTIONS {
                 let desc = &mut self.descs[what];
@@ -395,7 +430,7 @@ impl Model {
                 }
                 desc.gates[gate] = Gate::Ready;
                 if std::mem::take(&mut desc.waiting[gate]) {
-                    self.enqueue_at(self.descs[what].owner, self.stamp);
+                    self.wake_up(self.descs[what].owner, behind);
                 }
             }
         }
@@ -463,6 +498,9 @@ impl Model {
                 Some(turn) => turn.to = turn.to.min(self.stamp),
                 None => {}
             }
+            let (round, stamp) = (self.round, self.stamp);
+            let link = self.links[place].filter(|link| link.0 > round);
+            self.links[place] = link.map(|(round, from, to)| (round, from, to.min(stamp)));
         }
     }
 
@@ -499,6 +537,7 @@ impl Model {
         }
         self.turns[place] = None;
         self.runs += 1;
+        self.made = 0;
         assert!(self.run.is_none());
         self.run = Some(Run { who, ended: false, yielded: false, waited: false, room: None });
         wanted_room
@@ -597,14 +636,25 @@ impl Model {
         &mut desc.calls
     }
 
-    /// How many calls of this run are left.
-    pub fn calls_left(&mut self, what: What, direction: Direction) -> u8 {
-        self.budget.saturating_sub(self.calls(what)[index(direction)])
+    /// Whether the budget allows one call more, as far as that can be known: half of it is the run's, the other half each direction's.
+    fn may_call(&mut self, what: What, direction: Direction) -> Option<bool> {
+        let (budget, made) = (u32::from(self.budget), self.made);
+        let calls = u32::from(self.calls(what)[index(direction)]);
+        let shared = budget / 2;
+        // What others have made of the shared half, this direction has had to pay for.
+        let own = calls.saturating_sub(shared.saturating_sub(made - calls));
+        if calls >= budget {
+            Some(false)
+        } else if made < shared || own < budget - shared {
+            Some(true)
+        } else {
+            None
+        }
     }
 
     /// What an operation of the running owner has to do.
     pub fn expect_step(&mut self, what: What, direction: Direction) -> Step {
-        let left = self.calls_left(what, direction);
+        let may_call = self.may_call(what, direction);
         let desc = &self.descs[what];
         if desc.deadlines[index(direction)] == Alarm::Passed {
             return Step::Fail(Error::TimedOut);
@@ -612,21 +662,24 @@ impl Model {
         match desc.gates[index(direction)] {
             Gate::Unopened => Step::Fail(Error::NotPollable),
             Gate::Idle => Step::Wait,
-            Gate::Ready if left > 0 => Step::Call,
-            Gate::Ready => Step::Yield,
-            Gate::Doubtful if left > 0 => Step::CallOrWait,
-            Gate::Doubtful => Step::Unclear,
+            Gate::Ready if may_call == Some(true) => Step::Call,
+            Gate::Ready if may_call == Some(false) => Step::Yield,
+            Gate::Doubtful if may_call == Some(true) => Step::CallOrWait,
+            Gate::Ready | Gate::Doubtful => Step::Unclear,
         }
     }
 
     /// A call was made, and the gate is now so.
     pub fn called(&mut self, what: What, direction: Direction, gate: Gate) {
+        self.made += 1;
         self.calls(what)[index(direction)] += 1;
         self.descs[what].gates[index(direction)] = gate;
     }
 
     /// The running handler waits at this gate.
     pub fn waits(&mut self, what: What, direction: Direction) {
+        // Perhaps the call said `EAGAIN`.
+        self.made += 1;
         let desc = &mut self.descs[what];
         desc.gates[index(direction)] = Gate::Idle;
         desc.waiting[index(direction)] = true;
