@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use netpoll::{Direction, Error, HandlerId, Interest, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{BorrowedFd, RawFd};
+use rustix::io::retry_on_intr;
 
 /// A handler, by the order of birth; never reused.
 pub type Who = usize;
@@ -243,11 +244,11 @@ impl Model {
         let now = self.stamp;
         let turn = match self.turns[id.index()] {
             // Perhaps its predecessor's place was still on the list for that round.
-            Some(turn) if turn.round == self.next_round => Turn { to: now, ..turn },
+            Some(turn) if turn.round == self.next_round => Turn { to: turn.to.max(now), ..turn },
             // Perhaps it is still to come up in this one, and is put on the list again then.
             Some(_) => Turn { round: self.next_round, from: now, to: u64::MAX },
             None => match self.links[id.index()] {
-                Some((round, from, _)) if round == self.next_round => Turn { round, from, to: now },
+                Some((round, from, to)) if round == self.next_round => Turn { round, from, to: to.max(now) },
                 Some(_) => Turn { round: self.next_round, from: now, to: u64::MAX },
                 None => Turn { round: self.next_round, from: now, to: now },
             },
@@ -314,7 +315,7 @@ impl Model {
         let place = self.beings[who].id.index();
         let (from, to) = match self.links[place] {
             // It was on the list of that round. If it has been run meanwhile, because of the kernel, it is perhaps there still.
-            Some((round, from, _)) if round == self.next_round => (from, stamp),
+            Some((round, from, to)) if round == self.next_round => (from, to.max(stamp)),
             // Perhaps it is still to come up in this one, and is put on the list again then.
             Some(_) => (stamp, u64::MAX),
             None => (stamp, stamp),
@@ -718,7 +719,8 @@ fn levels(descs: &[Desc], which: &[What]) -> Vec<PollFlags> {
     // SAFETY: the reactor has these open. If it has not, which is a defect of its, poll(2) says so.
     let fds = which.iter().map(|&what| unsafe { BorrowedFd::borrow_raw(descs[what].fd) });
     let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::from_borrowed_fd(fd, flags)).collect();
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+    // libFuzzer has an alarm.
+    retry_on_intr(|| poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))).unwrap();
     let levels: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
     assert!(levels.iter().all(|level| !level.contains(PollFlags::NVAL)), "closed, but for its owner");
     levels

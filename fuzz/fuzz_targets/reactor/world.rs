@@ -8,6 +8,7 @@ use arbitrary::Unstructured;
 use netpoll::{Direction, Errno, Error, Instant, Interest, Io, OwnedFd, Rejected, SharedBreaker, Source, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
+use rustix::io::retry_on_intr;
 
 use crate::model::{Gate, Model, Step, What, Who};
 use crate::stream::{Kind, Stream};
@@ -386,6 +387,7 @@ pub fn count_fds() -> usize {
     // SAFETY: poll(2) says `NVAL` of those that nobody has, and does nothing to the others.
     let numbers = (0..NUMBERS).map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
     let mut fds: Vec<PollFd<'_>> = numbers.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::empty())).collect();
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+    // libFuzzer has an alarm.
+    retry_on_intr(|| poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))).unwrap();
     fds.iter().filter(|fd| !fd.revents().contains(PollFlags::NVAL)).count()
 }
