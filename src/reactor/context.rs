@@ -280,7 +280,7 @@ impl<'a, H: Handler> Context<'a, H> {
 
     /// Makes [`Reactor::run`](crate::Reactor::run) return after this round.
     pub fn stop(&mut self) {
-        self.handlers.state.stop = true;
+        self.handlers.state.stop();
     }
 
     /// Runs this handler again in the next round: for those who stop early of their own will and are not done.

@@ -162,7 +162,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
 
     /// Makes [`run`](Reactor::run) return, at once if it is called later.
     pub fn stop(&mut self) {
-        self.state.stop = true;
+        self.state.stop();
     }
 
     /// Runs handlers until one calls [`Context::stop`], or until none is left.
@@ -177,7 +177,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
     pub fn run(&mut self, shared: &mut H::Shared) -> Result<(), Error> {
         // The last handler may be one that a panic has left half-run.
         self.recover();
-        if core::mem::take(&mut self.state.stop) || self.is_empty() {
+        if self.state.take_stop() {
             return Ok(());
         }
         self.turn(Timeout::Never, false, shared)
@@ -221,9 +221,10 @@ impl<'s, H: Handler> Reactor<'s, H> {
     fn turn(&mut self, timeout: Timeout, once: bool, shared: &mut H::Shared) -> Result<(), Error> {
         let (handlers, io) = self.outside();
         let mut cx = Context { io, handlers, shared };
+        cx.handlers.state.is_over |= once;
         loop {
             cx.pass(timeout)?;
-            if once || core::mem::take(&mut cx.handlers.state.stop) || cx.handlers.state.len() == 0 {
+            if cx.handlers.state.is_over && (once || cx.handlers.state.take_stop()) {
                 return Ok(());
             }
         }

@@ -210,7 +210,9 @@ pub(crate) struct ReactorState {
     /// The wakes that came, and the last one that any handler has learned of: a new handler begins there.
     wakes: u32,
     wakes_seen: u32,
-    pub(super) stop: bool,
+    stop: bool,
+    /// The loop may have to come back: it is to stop, or nobody is left.
+    pub(super) is_over: bool,
     /// The handler that runs; after a panic, the one that was left half-run.
     pub(super) running: u32,
     /// The place of a handler that is being made; after a panic, of one that was not.
@@ -234,6 +236,7 @@ impl ReactorState {
             wakes: 0,
             wakes_seen: 0,
             stop: false,
+            is_over: false,
             running: NIL,
             reserved: NIL,
         }
@@ -241,6 +244,18 @@ impl ReactorState {
 
     pub(super) fn len(&self) -> usize {
         self.len as usize
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stop = true;
+        self.is_over = true;
+    }
+
+    /// Whether the loop has to come back.
+    #[cold]
+    pub(super) fn take_stop(&mut self) -> bool {
+        self.is_over = false;
+        core::mem::take(&mut self.stop) || self.len == 0
     }
 
     /// As [`Roster::enqueue`], for a loop over waiters that looks up the headers once.
@@ -340,6 +355,7 @@ impl Roster<'_> {
             header.timer = Deadline::NONE;
             header.marks.0 &= Marks::OF_THE_PLACE.0;
             self.state.len -= 1;
+            self.state.is_over |= self.state.len == 0;
             self.vacate(index);
         }
     }
@@ -558,6 +574,7 @@ impl Roster<'_> {
     }
 
     /// A place was taken from the list of those who wait: puts it back if its handler waits for something else.
+    #[inline(never)]
     fn link_or_not(&mut self, index: u32) {
         let headers = self.headers.as_mut_slice();
         if let Some(header) = headers.get_mut(index as usize) {
@@ -569,6 +586,7 @@ impl Roster<'_> {
         }
     }
 
+    #[inline(never)]
     fn wait(&mut self, index: u32, what: Marks) {
         let headers = self.headers.as_mut_slice();
         if let Some(header) = headers.get_mut(index as usize) {
