@@ -149,7 +149,7 @@ impl Io<'_> {
 
     #[cold]
     fn refuse(&mut self, token: Token) -> Result<Token, Rejected<OwnedFd>> {
-        match self.close_at(token.index()) {
+        match self.close_at(token.index(), self.waiter) {
             Some(fd) => Err(Rejected::new(fd, Errno::INVAL)),
             None => Ok(token),
         }
@@ -195,24 +195,25 @@ impl Io<'_> {
     /// no error, but counted ([`Stats::lost_descriptors`]).
     pub fn close(&mut self, token: Token) -> Result<OwnedFd, Error> {
         let fd = self.desc(token)?.fd.take().ok_or(Error::Closed)?;
-        self.disarm(token.index(), fd.as_fd());
+        self.disarm(token.index(), fd.as_fd(), self.waiter);
         Ok(fd)
     }
 
+    /// As [`close`](Io::close), by place, in the name of `by`.
     #[inline]
-    pub(crate) fn close_at(&mut self, index: u32) -> Option<OwnedFd> {
+    fn close_at(&mut self, index: u32, by: Waiter) -> Option<OwnedFd> {
         let fd = self.slots.get_mut(index)?.fd.take()?;
-        self.disarm(index, fd.as_fd());
+        self.disarm(index, fd.as_fd(), by);
         Some(fd)
     }
 
     /// Takes leave of a descriptor that was taken out of its slot.
     #[inline(always)]
-    fn disarm(&mut self, index: u32, fd: BorrowedFd<'_>) {
+    fn disarm(&mut self, index: u32, fd: BorrowedFd<'_>, by: Waiter) {
         let (state, slots) = (&mut *self.state, self.slots.as_mut_slice());
         let Some(desc) = slots.get(index as usize) else { return };
         let armed = desc.gates.armed();
-        state.table.vacate(slots, index, &mut state.run.owned, Some(self.waiter));
+        state.table.vacate(slots, index, &mut state.run.owned, Some(by));
         state.run.freed = true;
         state.run.marks.set(Marks::OWNED);
         // Before the descriptor can be closed: a duplicate would go on reporting under the dead number.
@@ -221,17 +222,17 @@ impl Io<'_> {
         }
     }
 
-    /// Closes every descriptor in the list that begins at `owned`.
-    pub(crate) fn close_owned(&mut self, owned: u32) {
+    /// Closes every descriptor in the list of `owner`, which begins at `owned`.
+    pub(crate) fn close_owned(&mut self, owner: Owner, owned: u32) {
         let running = core::mem::replace(&mut self.state.run.owned, owned);
-        while self.close_at(self.state.run.owned).is_some() {}
+        while self.close_at(self.state.run.owned, Waiter::new(owner)).is_some() {}
         self.state.run.owned = running;
     }
 
     /// Closes every descriptor of `owner`, whose list may have been lost.
     pub(crate) fn close_all_of(&mut self, owner: Owner) {
         while let Some(index) = self.table().find_owned_by(owner) {
-            self.close_at(index);
+            self.close_at(index, Waiter::new(owner));
         }
     }
 
