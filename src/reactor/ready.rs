@@ -555,6 +555,7 @@ impl Roster<'_> {
     }
 
     /// A slot was freed: everyone who waits for room now gets a turn, one in each pass, the longest first.
+    #[inline]
     pub(super) fn begin_release(&mut self) {
         self.state.release_until = self.state.waiting.tail;
     }
