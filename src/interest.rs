@@ -60,7 +60,7 @@ impl Directions {
     }
 }
 
-// In epoll's bits, so that nothing needs to be translated there.
+// In epoll's bits, where it has one, so that nothing is translated there.
 /// Which directions to open, and how to register; chosen once, when a descriptor is opened.
 ///
 /// Registration is always edge-triggered and lasts until the descriptor is closed. Errors and hang-ups are reported whatever is chosen, and
@@ -111,6 +111,7 @@ impl Interest {
     }
 
     /// As epoll takes them.
+    #[allow(dead_code, reason = "other systems do not")]
     #[inline]
     pub(crate) const fn epoll_bits(self) -> u32 {
         self.without(Interest::CONNECTING).0
