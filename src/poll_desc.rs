@@ -93,6 +93,15 @@ impl<F> PollDesc<F> {
         self.held = false;
     }
 
+    /// Becomes the first in the list of `owner`, which begins at `owned`; in none where nobody owns it. Says which was the first.
+    #[inline]
+    pub(crate) fn link(&mut self, index: u32, owner: Owner, owned: &mut u32) -> u32 {
+        self.owner = owner;
+        self.previous = NIL;
+        self.next = if owner == NOBODY { NIL } else { core::mem::replace(owned, index) };
+        self.next
+    }
+
     /// Ends a use of the slot, whose descriptor was taken out. Waits of `by` itself are withdrawn, the others are still to be handed out.
     #[inline]
     pub(crate) fn end(&mut self, by: Option<Waiter>) {

@@ -26,6 +26,7 @@ pub trait Source: Sized {
 impl Source for (OwnedFd, Interest) {
     type Opened = Token;
 
+    #[inline]
     fn open(self, io: &mut Io<'_>) -> Result<Token, Rejected<Self>> {
         let (fd, interest) = self;
         io.open(fd, interest).map_err(|rejected| rejected.map(|fd| (fd, interest)))

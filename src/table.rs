@@ -43,20 +43,18 @@ impl TableState {
         self.closing != NIL
     }
 
-    /// The token of the next descriptor, if a slot is free.
+    /// The slot of the next descriptor and its token, if a slot is free.
     #[inline]
-    pub(crate) fn next<F>(&self, slots: &[PollDesc<F>]) -> Option<Token> {
-        let desc = slots.get(self.free_head as usize)?;
-        Some(Token::new(self.free_head, NonZeroU32::new(desc.generation)?))
+    pub(crate) fn next<'s, F>(&self, slots: &'s mut [PollDesc<F>]) -> Option<(Token, &'s mut PollDesc<F>)> {
+        let desc = slots.get_mut(self.free_head as usize)?;
+        Some((Token::new(self.free_head, NonZeroU32::new(desc.generation)?), desc))
     }
 
-    /// Puts a descriptor, of which the kernel reports what is `armed`, into the [next](TableState::next) slot, to be [linked](link).
+    /// Takes the [next](TableState::next) slot, which is in use from now on.
     #[inline]
-    pub(crate) fn take<F>(&mut self, slots: &mut [PollDesc<F>], token: Token, fd: F, interest: Interest, armed: Directions) {
-        let Some(desc) = slots.get_mut(token.index() as usize) else { return };
+    pub(crate) fn take<F>(&mut self, desc: &PollDesc<F>) {
         self.free_head = desc.next;
         self.len += 1;
-        desc.begin(fd, interest, armed);
     }
 
     /// Ends the use of a slot whose descriptor was taken out, and which is in the list that begins at `owned`; waits of `by` itself are
@@ -163,16 +161,16 @@ impl<'a, F> Table<'a, F> {
 
     /// Takes a descriptor for `owner`, whose list of descriptors begins at `owned`.
     fn insert_for(&mut self, owner: Owner, owned: &mut u32, fd: F, interest: Interest) -> Result<Token, Rejected<F>> {
-        let slots = self.slots.as_mut_slice();
-        match self.state.next(slots) {
-            Some(token) => {
-                self.state.take(slots, token, fd, interest, Directions::NONE);
-                link(slots, token.index(), owner, owned);
-                Ok(token)
-            }
-            None if self.grow() => self.insert_for(owner, owned, fd, interest),
-            None => Err(Rejected::new(fd, Error::Full)),
+        if self.state.free_head == NIL && !self.grow() {
+            return Err(Rejected::new(fd, Error::Full));
         }
+        let slots = self.slots.as_mut_slice();
+        let Some((token, desc)) = self.state.next(slots) else { return Err(Rejected::new(fd, Error::Full)) };
+        self.state.take(desc);
+        desc.begin(fd, interest, Directions::NONE);
+        let next = desc.link(token.index(), owner, owned);
+        put_before(slots, token.index(), next);
+        Ok(token)
     }
 
     /// Adds a slot while no other is free; says whether there was room for it.
@@ -277,7 +275,10 @@ impl<'a, F> Table<'a, F> {
         if let Some(desc) = slots.get_mut(index as usize) {
             desc.pass_on();
             unlink(slots, index, owned);
-            link(slots, index, to, to_owned);
+        }
+        if let Some(desc) = slots.get_mut(index as usize) {
+            let next = desc.link(index, to, to_owned);
+            put_before(slots, index, next);
         }
     }
 
@@ -302,15 +303,9 @@ impl<'a, F> Table<'a, F> {
     }
 }
 
-/// Puts a descriptor that is in no list at the head of its owner's, which begins at `owned`.
+/// Tells the one that is `next` in an owner's list who is before it.
 #[inline]
-pub(crate) fn link<F>(slots: &mut [PollDesc<F>], index: u32, owner: Owner, owned: &mut u32) {
-    let next = if owner == NOBODY { NIL } else { core::mem::replace(owned, index) };
-    if let Some(desc) = slots.get_mut(index as usize) {
-        desc.owner = owner;
-        desc.next = next;
-        desc.previous = NIL;
-    }
+pub(crate) fn put_before<F>(slots: &mut [PollDesc<F>], index: u32, next: u32) {
     if let Some(next) = slots.get_mut(next as usize) {
         next.previous = index;
     }

@@ -16,9 +16,9 @@ use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
 use crate::interest::{Direction, Directions, Interest};
-use crate::poll_desc::{NOBODY, Owner, PollDesc, Step};
+use crate::poll_desc::{NIL, NOBODY, Owner, PollDesc, Step};
 use crate::storage::Slots;
-use crate::table::{Table, link};
+use crate::table::{Table, put_before};
 use crate::time::Instant;
 use crate::token::Token;
 
@@ -167,13 +167,17 @@ impl Io<'_> {
             return Err(Rejected::new(fd, Errno::EXIST));
         }
         let (state, slots) = (&mut *self.state, self.slots.as_mut_slice());
-        let Some(token) = state.table.next(slots) else { return self.open_in_new_slot(fd, interest) };
+        let Some((token, desc)) = state.table.next(slots) else { return self.open_in_new_slot(fd, interest) };
         let armed = match register(self.selector, &fd, token, interest) {
             Ok(armed) => armed,
             Err(error) => return Err(Rejected::new(fd, error)),
         };
-        state.table.take(slots, token, fd, interest, armed);
-        link(slots, token.index(), self.owner, &mut state.run.owned);
+        state.table.take(desc);
+        desc.begin(fd, interest, armed);
+        let next = desc.link(token.index(), self.owner, &mut state.run.owned);
+        if next != NIL {
+            put_before(self.slots.as_mut_slice(), token.index(), next);
+        }
         state.run.marks.set(Marks::OWNED);
         Ok(token)
     }
