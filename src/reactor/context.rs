@@ -6,7 +6,7 @@ use core::task::Poll;
 use core::time::Duration;
 
 use super::handler::Handler;
-use super::ready::{HandlerId, Header, NIL, ReactorState, Roster};
+use super::roster::{HandlerId, Header, NIL, ReactorState, Roster};
 use super::storage::{Cell, Place, put};
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::context::{Context, Handlers};
 use super::handler::Handler;
-use super::ready::NIL;
+use super::roster::NIL;
 use super::storage::Cell;
 use crate::deadline::Queue;
 use crate::error::Error;
