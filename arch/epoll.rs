@@ -19,6 +19,8 @@ static_assertions::const_assert_eq!(epoll_bits::OUT, EventFlags::OUT.bits());
 static_assertions::const_assert_eq!(epoll_bits::ERR, EventFlags::ERR.bits());
 static_assertions::const_assert_eq!(epoll_bits::HUP, EventFlags::HUP.bits());
 static_assertions::const_assert_eq!(epoll_bits::RDHUP, EventFlags::RDHUP.bits());
+static_assertions::const_assert_eq!(epoll_bits::EXCLUSIVE, EventFlags::EXCLUSIVE.bits());
+static_assertions::const_assert_eq!(epoll_bits::WAKEUP, EventFlags::WAKEUP.bits());
 
 pub(crate) const ON_DEMAND: Directions = Directions::NONE;
 pub(crate) const BREAK_IS_ONE_SHOT: bool = false;
@@ -39,24 +41,9 @@ impl Selector {
         Ok(Selector { epoll: epoll::create(CreateFlags::CLOEXEC)? })
     }
 
+    #[inline]
     pub(crate) fn open(&self, fd: BorrowedFd<'_>, bits: u64, interest: Interest) -> Result<Directions, Error> {
-        let mut flags = EventFlags::ET;
-        for (choice, flag) in [
-            (Interest::READ, EventFlags::IN),
-            (Interest::WRITE, EventFlags::OUT),
-            (Interest::PRIORITY, EventFlags::PRI),
-            (Interest::EXCLUSIVE, EventFlags::EXCLUSIVE),
-            (Interest::WAKEUP, EventFlags::WAKEUP),
-        ] {
-            if interest.contains(choice) {
-                flags |= flag;
-            }
-        }
-        // Beside EXCLUSIVE the kernel does not take RDHUP.
-        if interest.contains(Interest::READ) && !interest.contains(Interest::EXCLUSIVE) {
-            flags |= EventFlags::RDHUP;
-        }
-        match epoll::add(&self.epoll, fd, EventData::new_u64(bits), flags) {
+        match epoll::add(&self.epoll, fd, EventData::new_u64(bits), flags(interest)) {
             Ok(()) => Ok(Directions::ALL),
             Err(Errno::PERM) => Err(Error::NotPollable),
             Err(errno) => Err(errno.into()),
@@ -73,6 +60,7 @@ impl Selector {
 
     pub(crate) fn disarm(&self, _: BorrowedFd<'_>) {}
 
+    #[inline]
     pub(crate) fn close(&self, fd: BorrowedFd<'_>, _: Directions) -> Result<(), Errno> {
         epoll::delete(&self.epoll, fd)
     }
@@ -89,6 +77,13 @@ impl Selector {
         }
         Ok(events.len())
     }
+}
+
+#[inline]
+fn flags(interest: Interest) -> EventFlags {
+    let flags = EventFlags::ET | EventFlags::from_bits_retain(interest.epoll_bits());
+    // Beside EXCLUSIVE the kernel does not take RDHUP.
+    if interest.contains(Interest::EXCLUSIVE) { flags.difference(EventFlags::RDHUP) } else { flags }
 }
 
 impl AsFd for Selector {

@@ -314,7 +314,7 @@ mod tests {
         let token = poller.io(Waiter::new(1)).open(read, Interest::READ).unwrap();
         assert_eq!(poller.stats().retired_slots, 0);
         poller.parts.slots.get_mut(token.index()).unwrap().generation = u32::MAX;
-        poller.io(Waiter::new(1)).close_at(token.index()).unwrap();
+        poller.io(Waiter::new(1)).close(token).unwrap();
         assert_eq!((poller.stats().retired_slots, poller.io(Waiter::new(1)).stats().retired_slots), (1, 1));
     }
 }

@@ -276,6 +276,15 @@ impl ReactorState {
         }
     }
 
+    /// Adds a place while no other is vacant, if there is room for one.
+    #[cold]
+    fn grow(&mut self, mut headers: Slots<'_, Header>) {
+        let index = headers.len() as u32;
+        if index < self.capacity && headers.push(Header::VACANT).is_ok() {
+            self.vacant.push(index, headers.as_mut_slice(), next_vacant);
+        }
+    }
+
     /// How many rounds have begun since that one was the newest.
     pub(super) fn rounds_since(&self, round: u16) -> u16 {
         // There is no round 0.
@@ -300,24 +309,18 @@ pub(super) struct Roster<'a> {
 }
 
 impl Roster<'_> {
+    #[inline]
     pub(super) fn has_room(&self) -> bool {
         self.state.vacant.head != NIL || self.headers.len() < self.state.capacity as usize
     }
 
     /// Takes a place for a handler that is to be made; [`settle`](Roster::settle) it or [give it back](Roster::give_back).
+    #[inline]
     pub(super) fn reserve(&mut self) -> Option<HandlerId> {
-        if !self.has_room() {
-            return None;
+        if self.state.vacant.head == NIL {
+            self.state.grow(self.headers.reborrow());
         }
-        let vacant = self.state.vacant.pop(self.headers.as_mut_slice(), next_vacant).map(|(index, _)| index);
-        let index = match vacant {
-            Some(index) => index,
-            None => {
-                self.headers.push(Header::VACANT).ok()?;
-                self.headers.len() as u32 - 1
-            }
-        };
-        let header = self.headers.get_mut(index)?;
+        let (index, header) = self.state.vacant.pop(self.headers.as_mut_slice(), next_vacant)?;
         let id = HandlerId::new(index, header.generation)?;
         header.life = Life::Reserved;
         self.state.reserved = index;
@@ -325,17 +328,18 @@ impl Roster<'_> {
     }
 
     /// The handler is in its place: it is run in the next round.
+    #[inline]
     pub(super) fn settle(&mut self, index: u32, owned: u32) {
-        if let Some(header) = self.headers.get_mut(index) {
-            header.life = Life::Live;
-            header.owned = owned;
-            header.wakes_seen = self.state.wakes_seen;
-            // Its place may still be queued in this round.
-            header.round = self.state.rounds;
-            self.state.len += 1;
-            self.state.reserved = NIL;
-            self.enqueue(index);
-        }
+        let (state, headers) = (&mut *self.state, self.headers.as_mut_slice());
+        let Some(header) = headers.get_mut(index as usize) else { return };
+        header.life = Life::Live;
+        header.owned = owned;
+        header.wakes_seen = state.wakes_seen;
+        // Its place may still be queued in this round.
+        header.round = state.rounds;
+        state.len += 1;
+        state.reserved = NIL;
+        state.enqueue(headers, index);
     }
 
     /// The list of a handler's descriptors begins elsewhere now.
@@ -352,6 +356,7 @@ impl Roster<'_> {
     }
 
     /// The handler in this place has ended.
+    #[inline]
     pub(super) fn leave(&mut self, index: u32) {
         if let Some(header) = self.headers.get_mut(index).filter(|header| header.is_live()) {
             header.generation = header.generation.wrapping_add(1);
@@ -363,20 +368,22 @@ impl Roster<'_> {
         }
     }
 
+    #[inline]
     fn vacate(&mut self, index: u32) {
-        if let Some(header) = self.headers.get_mut(index) {
-            header.life = Life::Vacant;
-            header.owned = NIL;
-            // A place whose generations are used up is not used again.
-            if header.generation != 0 {
-                self.state.vacant.push(index, self.headers.as_mut_slice(), next_vacant);
-            }
+        let headers = self.headers.as_mut_slice();
+        let Some(header) = headers.get_mut(index as usize) else { return };
+        header.life = Life::Vacant;
+        header.owned = NIL;
+        // A place whose generations are used up is not used again.
+        if header.generation != 0 {
+            self.state.vacant.push(index, headers, next_vacant);
         }
     }
 
     /// # Errors
     ///
     /// [`Error::Closed`] if that handler has ended.
+    #[inline]
     pub(super) fn find(&mut self, id: HandlerId) -> Result<(u32, &mut Header), Error> {
         let index = id.0.index();
         match self.headers.get_mut(index) {
