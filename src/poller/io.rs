@@ -16,7 +16,7 @@ use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
 use crate::interest::{Direction, Directions, Interest};
-use crate::poll_desc::{NOBODY, Owner, PollDesc, Step};
+use crate::poll_desc::{NIL, NOBODY, Owner, PollDesc, Step};
 use crate::storage::Slots;
 use crate::table::{Table, link};
 use crate::time::Instant;
@@ -234,6 +234,18 @@ impl Io<'_> {
         while let Some(index) = self.table().find_owned_by(owner) {
             self.close_at(index, Waiter::new(owner));
         }
+    }
+
+    /// Makes the list of `owner`, who runs, anew.
+    pub(crate) fn relink_all_of(&mut self, owner: Owner) {
+        let (run, slots) = (&mut self.state.run, self.slots.as_mut_slice());
+        run.owned = NIL;
+        for index in 0..slots.len() {
+            if slots.get(index).is_some_and(|desc| desc.fd.is_some() && desc.owner == owner) {
+                link(slots, index as u32, owner, &mut run.owned);
+            }
+        }
+        run.marks.set(Marks::OWNED);
     }
 
     /// Whether anybody waits for a descriptor in the list that begins at `owned`.
