@@ -131,16 +131,17 @@ impl<H> Handlers<'_, H> {
     /// Slots may have been freed: whoever waits for room gets a turn.
     #[inline]
     pub(super) fn look_after_freed(&mut self, io: &mut Io<'_>) {
-        if io.run().freed || self.state.is_releasing() {
+        if io.run().freed {
+            io.run().freed = false;
+            self.roster().begin_release();
+        }
+        if self.state.is_releasing() {
             self.release(io);
         }
     }
 
     #[inline(never)]
     fn release(&mut self, io: &mut Io<'_>) {
-        if core::mem::take(&mut io.run().freed) {
-            self.roster().begin_release();
-        }
         // Whoever waits wants one of the two.
         let has_room = self.roster().has_room() || io.has_descriptor_room();
         self.roster().release_next(has_room);

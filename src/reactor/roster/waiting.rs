@@ -41,6 +41,7 @@ impl Roster<'_> {
     }
 
     /// A slot was freed: everyone who waits for room now gets a turn, one in each pass, the longest first.
+    #[inline]
     pub(in crate::reactor) fn begin_release(&mut self) {
         self.state.release_until = self.state.waiting.tail;
     }
