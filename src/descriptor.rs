@@ -192,9 +192,9 @@ macro_rules! deadlines {
             /// # Errors
             ///
             /// [`Error::Closed`](crate::Error::Closed), [`Error::NotOwner`](crate::Error::NotOwner).
+            #[inline]
             pub fn set_deadline(&self, io: &mut $crate::Io<'_>, at: Option<$crate::Instant>) -> Result<(), $crate::Error> {
-                self.set_read_deadline(io, at)?;
-                self.set_write_deadline(io, at)
+                io.set_deadlines(self.token, at)
             }
 
             /// As [`set_deadline`](Self::set_deadline), from now, by a fresh look at the clock.
@@ -203,8 +203,7 @@ macro_rules! deadlines {
             ///
             /// [`Error::Closed`](crate::Error::Closed), [`Error::NotOwner`](crate::Error::NotOwner).
             pub fn set_timeout(&self, io: &mut $crate::Io<'_>, after: Option<core::time::Duration>) -> Result<(), $crate::Error> {
-                self.set_read_timeout(io, after)?;
-                self.set_write_timeout(io, after)
+                io.set_timeouts(self.token, after)
             }
         }
     };

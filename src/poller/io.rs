@@ -440,6 +440,36 @@ impl Io<'_> {
         self.set_deadline_seen_from(now, token, direction, after.map(|after| now + after))
     }
 
+    /// Sets or clears the deadlines of both directions, as [`set_deadline`](Io::set_deadline) does each.
+    #[inline]
+    pub(crate) fn set_deadlines(&mut self, token: Token, at: Option<Instant>) -> Result<(), Error> {
+        let now = if at.is_some() { self.state.now() } else { Instant::FAR_FUTURE };
+        self.set_deadlines_seen_from(now, token, at)
+    }
+
+    /// Sets both deadlines `after` from now, as [`set_timeout`](Io::set_timeout) does each.
+    #[inline]
+    pub(crate) fn set_timeouts(&mut self, token: Token, after: Option<Duration>) -> Result<(), Error> {
+        let now = self.read_clock();
+        self.set_deadlines_seen_from(now, token, after.map(|after| now + after))
+    }
+
+    #[inline]
+    fn set_deadlines_seen_from(&mut self, now: Instant, token: Token, at: Option<Instant>) -> Result<(), Error> {
+        let desc = Table::new(&mut self.state.table, self.slots.reborrow()).get_owned(token, self.owner)?;
+        if at.is_some_and(|at| desc.push_out_both(at, now)) {
+            return Ok(());
+        }
+        self.schedule_deadlines(now, token.index(), at)
+    }
+
+    /// As [`schedule_deadline`](Io::schedule_deadline), of both directions.
+    #[inline(never)]
+    fn schedule_deadlines(&mut self, now: Instant, index: u32, at: Option<Instant>) -> Result<(), Error> {
+        self.schedule_deadline(now, index, Direction::Read, at)?;
+        self.schedule_deadline(now, index, Direction::Write, at)
+    }
+
     #[inline]
     fn set_deadline_seen_from(&mut self, now: Instant, token: Token, direction: Direction, at: Option<Instant>) -> Result<(), Error> {
         let desc = Table::new(&mut self.state.table, self.slots.reborrow()).get_owned(token, self.owner)?;
