@@ -187,8 +187,8 @@ impl<H> Handlers<'_, H> {
     /// The rest of a run that was more than a wait.
     #[inline(never)]
     fn finish(&mut self, io: &mut Io<'_>, index: u32, finished: bool) {
-        self.state.running = NIL;
         self.undo_half_made(io);
+        self.state.running = NIL;
         let marks = core::mem::replace(&mut io.run().marks, Marks::NONE);
         if marks.has(Marks::OWNED) {
             let owned = io.run().owned;
