@@ -19,8 +19,13 @@ static_assertions::const_assert_eq!(epoll_bits::OUT, EventFlags::OUT.bits());
 static_assertions::const_assert_eq!(epoll_bits::ERR, EventFlags::ERR.bits());
 static_assertions::const_assert_eq!(epoll_bits::HUP, EventFlags::HUP.bits());
 static_assertions::const_assert_eq!(epoll_bits::RDHUP, EventFlags::RDHUP.bits());
-static_assertions::const_assert_eq!(epoll_bits::EXCLUSIVE, EventFlags::EXCLUSIVE.bits());
-static_assertions::const_assert_eq!(epoll_bits::WAKEUP, EventFlags::WAKEUP.bits());
+
+static_assertions::const_assert_eq!(Interest::READ.epoll_bits(), EventFlags::IN.union(EventFlags::RDHUP).bits());
+static_assertions::const_assert_eq!(Interest::WRITE.epoll_bits(), EventFlags::OUT.bits());
+static_assertions::const_assert_eq!(Interest::PRIORITY.epoll_bits(), EventFlags::PRI.bits());
+static_assertions::const_assert_eq!(Interest::EXCLUSIVE.epoll_bits(), EventFlags::EXCLUSIVE.bits());
+static_assertions::const_assert_eq!(Interest::WAKEUP.epoll_bits(), EventFlags::WAKEUP.bits());
+static_assertions::const_assert_eq!(Interest::CONNECTING.epoll_bits(), 0);
 
 pub(crate) const ON_DEMAND: Directions = Directions::NONE;
 pub(crate) const BREAK_IS_ONE_SHOT: bool = false;

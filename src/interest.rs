@@ -3,8 +3,6 @@
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 
-use crate::readiness::epoll_bits;
-
 /// Which gate of a descriptor: each direction has its own readiness and its own waiter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Direction {
@@ -62,7 +60,7 @@ impl Directions {
     }
 }
 
-// In epoll's bits, so that nothing needs to be translated there.
+// In epoll's bits, where it has one, so that nothing is translated there.
 /// Which directions to open, and how to register; chosen once, when a descriptor is opened.
 ///
 /// Registration is always edge-triggered and lasts until the descriptor is closed. Errors and hang-ups are reported whatever is chosen, and
@@ -78,24 +76,24 @@ pub struct Interest(u32);
 
 impl Interest {
     /// Open the read gate.
-    pub const READ: Interest = Interest(epoll_bits::IN | epoll_bits::RDHUP);
+    pub const READ: Interest = Interest(0x2001);
     /// Open the write gate.
-    pub const WRITE: Interest = Interest(epoll_bits::OUT);
+    pub const WRITE: Interest = Interest(0x4);
     /// Open the priority gate. Never implies [`READ`](Interest::READ): a sysfs GPIO file wants this one alone.
     /// Unlike the others it starts closed: what is to be known before the first event is read before it is waited for.
     ///
     /// kqueue does not tell such things apart: there the gate is not opened, and opening it alone, or waiting for it, is
     /// [`Error::NotPollable`](crate::Error::NotPollable). Event ports are asked when somebody waits: of what has been read past by then they
     /// say nothing.
-    pub const PRIORITY: Interest = Interest(epoll_bits::PRI);
+    pub const PRIORITY: Interest = Interest(0x2);
     /// Of several pollers that wait for the same descriptor wake one (`EPOLLEXCLUSIVE`, Linux 4.5); the peer's half-close is then not told
     /// apart from data. Ignored where a system has no such thing.
-    pub const EXCLUSIVE: Interest = Interest(epoll_bits::EXCLUSIVE);
+    pub const EXCLUSIVE: Interest = Interest(1 << 28);
     /// Keep the machine from suspending while an event of this descriptor is being handled (`EPOLLWAKEUP`, needs `CAP_BLOCK_SUSPEND`,
     /// without which the kernel ignores it). Ignored elsewhere.
-    pub const WAKEUP: Interest = Interest(epoll_bits::WAKEUP);
+    pub const WAKEUP: Interest = Interest(1 << 29);
     /// The socket is still connecting: its write gate starts idle instead of ready, so that the first write waits for the connection.
-    pub const CONNECTING: Interest = Interest(1 << 3);
+    pub const CONNECTING: Interest = Interest(0x8);
 
     /// Whether all of `other` is chosen.
     pub const fn contains(self, other: Interest) -> bool {
@@ -113,6 +111,7 @@ impl Interest {
     }
 
     /// As epoll takes them.
+    #[allow(dead_code, reason = "other systems do not")]
     #[inline]
     pub(crate) const fn epoll_bits(self) -> u32 {
         self.without(Interest::CONNECTING).0

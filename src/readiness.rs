@@ -15,8 +15,6 @@ pub(crate) mod epoll_bits {
     pub(crate) const ERR: u32 = 0x8;
     pub(crate) const HUP: u32 = 0x10;
     pub(crate) const RDHUP: u32 = 0x2000;
-    pub(crate) const EXCLUSIVE: u32 = 1 << 28;
-    pub(crate) const WAKEUP: u32 = 1 << 29;
 }
 
 /// `EV_*` of `kqueue(2)`, the same on every system that has it.
