@@ -102,7 +102,7 @@ macro_rules! reader {
 macro_rules! writer {
     ($kind:ty) => {
         impl $crate::stream::Writer for $kind {
-            #[inline]
+            #[inline(always)]
             fn write(&self, io: &mut $crate::Io<'_>, buf: &[u8]) -> core::task::Poll<Result<usize, $crate::Error>> {
                 <$kind>::write(self, io, buf)
             }
@@ -118,7 +118,7 @@ macro_rules! writer {
             ///
             /// As `write`. After [`Error::TimedOut`](crate::Error::TimedOut) set the deadline anew and call again: nothing is lost or sent
             /// twice.
-            #[inline]
+            #[inline(always)]
             pub fn write_all(&self, io: &mut $crate::Io<'_>, buf: &[u8], sent: &mut usize) -> core::task::Poll<Result<(), $crate::Error>> {
                 $crate::stream::Writer::write_all(self, io, buf, sent)
             }

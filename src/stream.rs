@@ -65,7 +65,7 @@ pub trait Writer {
     ///
     /// As [`write`](Writer::write); [`Error::UnexpectedEof`] when nothing is taken and no error said why, as Go has it; `EINVAL` when `write`
     /// says that it took more than there was.
-    #[inline]
+    #[inline(always)]
     fn write_all(&self, io: &mut Io<'_>, buf: &[u8], sent: &mut usize) -> Poll<Result<(), Error>> {
         let rest = match buf.get(*sent..) {
             Some(rest) if !rest.is_empty() => rest,
