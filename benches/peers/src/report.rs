@@ -210,6 +210,13 @@ pub fn check(path: &Path, parts: &[&str]) -> Result<(), String> {
     parts.iter().try_for_each(|name| part(&document, name).map(drop))
 }
 
+/// What a part of a document says.
+pub fn read_part(path: &Path, name: &str) -> Result<String, String> {
+    let document = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let (before, after) = part(&document, name)?;
+    Ok(document[before.len()..document.len() - after.len()].to_owned())
+}
+
 /// Replaces parts of a document.
 pub fn replace(path: &Path, parts: &[(&str, String)]) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
