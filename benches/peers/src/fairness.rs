@@ -28,6 +28,9 @@ pub const PEERS: &[&str] =
 /// Of the loop's end of a flooded connection.
 const READ: usize = 512;
 
+/// Times that a peer is found to let the quiet connection wait for as long as can be: all others would be the same, and take long.
+const ENOUGH: usize = 5;
+
 /// What the loop counts: `struct fairness` in c/fairness.h.
 #[repr(C)]
 #[derive(Default)]

@@ -99,7 +99,7 @@ impl Measured {
 
 /// Runs the same work on netpoll and on other event loops, and prints tables.
 #[derive(Debug, Parser)]
-#[command(name = "peers", args_conflicts_with_subcommands = true)]
+#[command(name = "peers", args_conflicts_with_subcommands = true, after_help = HOW_LONG)]
 struct Arguments {
     /// Fewer cases and rounds
     #[arg(long)]
@@ -152,6 +152,8 @@ enum Command {
     /// How long a quiet connection waits beside flooded ones, of one peer
     Quiet(fairness::Round),
 }
+
+const HOW_LONG: &str = "On two cores of their own all workloads take about 40 minutes, with --quick about 8; building comes before it.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -64,6 +64,9 @@ const PROGRAMS: &[(&str, Made)] = &[
 
 const CONNECTIONS: [usize; 2] = [1000, 9000];
 
+const STATIC: [&str; 4] = ["static, idle", "static, 1000", "static, 9000", "static, one more"];
+const DYNAMIC: [&str; 4] = ["dynamic, idle", "dynamic, 1000", "dynamic, 9000", "dynamic, one more"];
+
 /// Those that are built in seconds.
 const QUICK: [&str; 6] = ["raw", "bare", "netpoll:nolibc", "libev", "libuv", "libevent"];
 
@@ -89,7 +92,7 @@ pub fn run(options: &Options, report: &mut Report) {
          reactor is for. `std` binds a listener and ends: what every Rust program of std has. `netpoll:nolibc` is `examples/nolibc`: an idle \
          deadline for each connection and 2 KiB of buffer in each handler; `netpoll` and the other Rust programs share one buffer, but tokio \
          and async-io, which have one in each task.",
-        "Memory is measured of the dynamic program unless it says static; per connection: anonymous bytes from 1 000 to 9 000 connections, divided by 8 000.",
+        "Memory: when idle, and with so many connections. One more: anonymous bytes from 1 000 to 9 000 connections, divided by 8 000.",
     ] {
         report.note(WORKLOAD, note);
     }
@@ -100,10 +103,10 @@ type Add<'a> = dyn FnMut(&str, &'static str, f64) + 'a;
 fn measure(peer: &str, made: &Made, folder: &Path, add: &mut Add<'_>) -> Result<(), String> {
     let of_its_own = build(made, true, folder)?;
     add("static", "bytes", size(&of_its_own));
-    let shared = match made {
+    match made {
         // The same program, with more room: memory that no connection uses costs none.
-        NoLibc(_) => build(&NoLibc(CONNECTIONS[1] + 1), true, folder)?,
-        Bare => of_its_own,
+        NoLibc(_) => memory(&build(&NoLibc(CONNECTIONS[1] + 1), true, folder)?, STATIC, add),
+        Bare => memory(&of_its_own, STATIC, add),
         _ => {
             let shared = build(made, false, folder)?;
             add("dynamic", "bytes", size(&shared));
@@ -111,11 +114,10 @@ fn measure(peer: &str, made: &Made, folder: &Path, add: &mut Add<'_>) -> Result<
             if peer == "std" {
                 return Ok(());
             }
-            memory(&of_its_own, ["static idle", "static 1000", "static 9000", "static per connection"], add)?;
-            shared
+            memory(&of_its_own, STATIC, add)?;
+            memory(&shared, DYNAMIC, add)
         }
-    };
-    memory(&shared, ["idle", "1000", "9000", "per connection"], add)
+    }
 }
 
 fn size(program: &Path) -> f64 {
@@ -228,7 +230,7 @@ fn memory(program: &Path, cases: [&str; 4], add: &mut Add<'_>) -> Result<(), Str
         add(case, "anonymous kB", anonymous);
         if connections == CONNECTIONS[1] {
             let bytes = (anonymous - before) * 1024.0 / (CONNECTIONS[1] - CONNECTIONS[0]) as f64;
-            add(cases[3], "bytes per connection", bytes);
+            add(cases[3], "bytes of a connection", bytes);
         }
         before = anonymous;
     }

@@ -34,8 +34,8 @@ const TARGETS: &[Target] = &[
     target("W5 the same: calls", "open_close", "a turn after each", "calls"),
     target("W5 open and close alone: instructions", "open_close", "alone", "instructions"),
     target("W6 static program: bytes", "size", "static", "bytes"),
-    target("W6 resident when idle: kB", "size", "idle", "RSS kB"),
-    target("W6 one connection more: bytes", "size", "per connection", "bytes per connection"),
+    target("W6 static program, resident when idle: kB", "size", "static, idle", "RSS kB"),
+    target("W6 one connection more: bytes", "size", "static, one more", "bytes of a connection"),
     target(
         "W7 an edge at a million descriptors, over one at a thousand: instructions",
         "scale",

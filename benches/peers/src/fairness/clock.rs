@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 
-use super::{Counters, Flood, Serve, connection};
+use super::{Counters, ENOUGH, Flood, Serve, connection};
 use crate::measure::monotonic;
 use crate::threads::pin;
 
@@ -35,6 +35,9 @@ pub fn round(serve: Serve, floods: usize, pings: usize) -> [f64; 2] {
             // The first ones warm up.
             if ping >= pings / 10 {
                 nanos.push(waited);
+            }
+            if nanos.iter().filter(|nanos| **nanos >= LIMIT).count() == ENOUGH {
+                break;
             }
         }
         counters.stop.store(true, Ordering::Release);

@@ -6,13 +6,10 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 
-use super::{Counters, Flood, Serve, connection};
+use super::{Counters, ENOUGH, Flood, Serve, connection};
 
 /// So many operations the quiet connection waits for its turn; then the flood pauses until it has come.
 const LIMIT: u64 = 20_000;
-
-/// Times that this is found of one peer: all others would be the same, and take long.
-const ENOUGH: usize = 5;
 
 /// The most operations between the quiet one's turn and its next byte.
 const GAP: u64 = 997;
