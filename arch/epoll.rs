@@ -73,8 +73,11 @@ impl Selector {
     #[inline]
     pub(crate) fn wait(&self, timeout: Option<Duration>, mut each: impl FnMut(Event)) -> Result<usize, Errno> {
         let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
-        let timeout = timeout.map(timespec);
-        let (events, _) = epoll::wait(&self.epoll, &mut buffer, timeout.as_ref())?;
+        // Nothing of it is left to be computed where nobody waits.
+        let (events, _) = match timeout {
+            Some(Duration::ZERO) => epoll::wait(&self.epoll, &mut buffer, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?,
+            timeout => epoll::wait(&self.epoll, &mut buffer, timeout.map(timespec).as_ref())?,
+        };
         for event in events.iter() {
             // The kernel's struct is packed on x86_64.
             let (data, flags) = (event.data, event.flags);

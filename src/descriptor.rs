@@ -102,7 +102,7 @@ macro_rules! reader {
 macro_rules! writer {
     ($kind:ty) => {
         impl $crate::stream::Writer for $kind {
-            #[inline]
+            #[inline(always)]
             fn write(&self, io: &mut $crate::Io<'_>, buf: &[u8]) -> core::task::Poll<Result<usize, $crate::Error>> {
                 <$kind>::write(self, io, buf)
             }
@@ -118,7 +118,7 @@ macro_rules! writer {
             ///
             /// As `write`. After [`Error::TimedOut`](crate::Error::TimedOut) set the deadline anew and call again: nothing is lost or sent
             /// twice.
-            #[inline]
+            #[inline(always)]
             pub fn write_all(&self, io: &mut $crate::Io<'_>, buf: &[u8], sent: &mut usize) -> core::task::Poll<Result<(), $crate::Error>> {
                 $crate::stream::Writer::write_all(self, io, buf, sent)
             }
@@ -192,9 +192,9 @@ macro_rules! deadlines {
             /// # Errors
             ///
             /// [`Error::Closed`](crate::Error::Closed), [`Error::NotOwner`](crate::Error::NotOwner).
+            #[inline]
             pub fn set_deadline(&self, io: &mut $crate::Io<'_>, at: Option<$crate::Instant>) -> Result<(), $crate::Error> {
-                self.set_read_deadline(io, at)?;
-                self.set_write_deadline(io, at)
+                io.set_deadlines(self.token, at)
             }
 
             /// As [`set_deadline`](Self::set_deadline), from now, by a fresh look at the clock.
@@ -203,8 +203,7 @@ macro_rules! deadlines {
             ///
             /// [`Error::Closed`](crate::Error::Closed), [`Error::NotOwner`](crate::Error::NotOwner).
             pub fn set_timeout(&self, io: &mut $crate::Io<'_>, after: Option<core::time::Duration>) -> Result<(), $crate::Error> {
-                self.set_read_timeout(io, after)?;
-                self.set_write_timeout(io, after)
+                io.set_timeouts(self.token, after)
             }
         }
     };

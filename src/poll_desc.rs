@@ -218,6 +218,13 @@ impl<F> PollDesc<F> {
         self.deadline_mut(direction).push_out(at, now)
     }
 
+    /// As [`push_out`](PollDesc::push_out), both directions; if it is not what is asked for, one of them may have been pushed out.
+    #[inline]
+    pub(crate) fn push_out_both(&mut self, at: Instant, now: Instant) -> bool {
+        let [read, write] = &mut self.deadlines;
+        read.push_out(at, now) && write.push_out(at, now)
+    }
+
     #[inline]
     fn deadline_mut(&mut self, direction: Direction) -> &mut Deadline {
         let [read, write] = &mut self.deadlines;

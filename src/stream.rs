@@ -65,18 +65,45 @@ pub trait Writer {
     ///
     /// As [`write`](Writer::write); [`Error::UnexpectedEof`] when nothing is taken and no error said why, as Go has it; `EINVAL` when `write`
     /// says that it took more than there was.
-    #[inline]
+    #[inline(always)]
     fn write_all(&self, io: &mut Io<'_>, buf: &[u8], sent: &mut usize) -> Poll<Result<(), Error>> {
-        loop {
-            match buf.get(*sent..) {
-                Some(rest) if !rest.is_empty() => match ready!(self.write(io, rest))? {
-                    0 => return Poll::Ready(Err(Error::UnexpectedEof)),
-                    n if n <= rest.len() => *sent += n,
-                    _ => return Poll::Ready(Err(Errno::INVAL.into())),
-                },
-                _ => return Poll::Ready(Ok(())),
+        let rest = match buf.get(*sent..) {
+            Some(rest) if !rest.is_empty() => rest,
+            _ => return Poll::Ready(Ok(())),
+        };
+        // By far the most often the kernel takes all.
+        match self.write(io, rest) {
+            Poll::Ready(Ok(n)) if n == rest.len() => {
+                *sent = buf.len();
+                Poll::Ready(Ok(()))
             }
+            answer => write_rest(self, io, buf, sent, answer),
         }
+    }
+}
+
+/// Goes on after a write that has not taken all.
+#[cold]
+#[inline(never)]
+fn write_rest<W: Writer + ?Sized>(
+    writer: &W,
+    io: &mut Io<'_>,
+    buf: &[u8],
+    sent: &mut usize,
+    mut answer: Poll<Result<usize, Error>>,
+) -> Poll<Result<(), Error>> {
+    loop {
+        let rest = buf.get(*sent..).unwrap_or_default();
+        match ready!(answer)? {
+            0 => return Poll::Ready(Err(Error::UnexpectedEof)),
+            n if n < rest.len() => *sent += n,
+            n if n == rest.len() => {
+                *sent += n;
+                return Poll::Ready(Ok(()));
+            }
+            _ => return Poll::Ready(Err(Errno::INVAL.into())),
+        }
+        answer = writer.write(io, buf.get(*sent..).unwrap_or_default());
     }
 }
 

@@ -168,8 +168,7 @@ impl<'a, F> Table<'a, F> {
         let Some((token, desc)) = self.state.next(slots) else { return Err(Rejected::new(fd, Error::Full)) };
         self.state.take(desc);
         desc.begin(fd, interest, Directions::NONE);
-        let next = desc.link(token.index(), owner, owned);
-        put_before(slots, token.index(), next);
+        link(slots, token.index(), owner, owned);
         Ok(token)
     }
 
@@ -276,10 +275,7 @@ impl<'a, F> Table<'a, F> {
             desc.pass_on();
             unlink(slots, index, owned);
         }
-        if let Some(desc) = slots.get_mut(index as usize) {
-            let next = desc.link(index, to, to_owned);
-            put_before(slots, index, next);
-        }
+        link(slots, index, to, to_owned);
     }
 
     /// The descriptors in the list that begins at `owned`.
@@ -300,6 +296,15 @@ impl<'a, F> Table<'a, F> {
     pub fn clear(&mut self) {
         self.slots.clear();
         *self.state = TableState::new();
+    }
+}
+
+/// Puts a descriptor that is in no list at the head of its owner's, which begins at `owned`.
+#[inline]
+pub(crate) fn link<F>(slots: &mut [PollDesc<F>], index: u32, owner: Owner, owned: &mut u32) {
+    if let Some(desc) = slots.get_mut(index as usize) {
+        let next = desc.link(index, owner, owned);
+        put_before(slots, index, next);
     }
 }
 

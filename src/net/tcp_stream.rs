@@ -141,7 +141,7 @@ impl TcpStream {
     /// [`Error::TimedOut`] by the write deadline, [`Error::Os`] as send(2): `EPIPE` and `ECONNRESET` when the peer is gone (also where macOS
     /// says `EPROTOTYPE`, of a connection that is being torn down), `ENOBUFS` on the BSDs when the kernel has no memory: no edge follows, so
     /// set a timer. [`Error::Closed`], [`Error::NotOwner`].
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, io: &mut Io<'_>, buf: &[u8]) -> Poll<Result<usize, Error>> {
         if buf.is_empty() {
             return Poll::Ready(io.fd(self.token).map(|_| 0));

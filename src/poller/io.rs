@@ -18,7 +18,7 @@ use crate::gates::Waiter;
 use crate::interest::{Direction, Directions, Interest};
 use crate::poll_desc::{NIL, NOBODY, Owner, PollDesc, Step};
 use crate::storage::Slots;
-use crate::table::{Table, put_before};
+use crate::table::{Table, link, put_before};
 use crate::time::Instant;
 use crate::token::Token;
 
@@ -240,6 +240,18 @@ impl Io<'_> {
         }
     }
 
+    /// Makes the list of `owner`, who runs, anew.
+    pub(crate) fn relink_all_of(&mut self, owner: Owner) {
+        let (run, slots) = (&mut self.state.run, self.slots.as_mut_slice());
+        run.owned = NIL;
+        for index in 0..slots.len() {
+            if slots.get(index).is_some_and(|desc| desc.fd.is_some() && desc.owner == owner) {
+                link(slots, index as u32, owner, &mut run.owned);
+            }
+        }
+        run.marks.set(Marks::OWNED);
+    }
+
     /// Whether anybody waits for a descriptor in the list that begins at `owned`.
     pub(crate) fn any_wait(&mut self, owned: u32) -> bool {
         self.table().owned(owned).any(|(_, desc)| desc.is_waited_for())
@@ -430,6 +442,36 @@ impl Io<'_> {
     pub fn set_timeout(&mut self, token: Token, direction: Direction, after: Option<Duration>) -> Result<(), Error> {
         let now = self.read_clock();
         self.set_deadline_seen_from(now, token, direction, after.map(|after| now + after))
+    }
+
+    /// Sets or clears the deadlines of both directions, as [`set_deadline`](Io::set_deadline) does each.
+    #[inline]
+    pub(crate) fn set_deadlines(&mut self, token: Token, at: Option<Instant>) -> Result<(), Error> {
+        let now = if at.is_some() { self.state.now() } else { Instant::FAR_FUTURE };
+        self.set_deadlines_seen_from(now, token, at)
+    }
+
+    /// Sets both deadlines `after` from now, as [`set_timeout`](Io::set_timeout) does each.
+    #[inline]
+    pub(crate) fn set_timeouts(&mut self, token: Token, after: Option<Duration>) -> Result<(), Error> {
+        let now = self.read_clock();
+        self.set_deadlines_seen_from(now, token, after.map(|after| now + after))
+    }
+
+    #[inline]
+    fn set_deadlines_seen_from(&mut self, now: Instant, token: Token, at: Option<Instant>) -> Result<(), Error> {
+        let desc = Table::new(&mut self.state.table, self.slots.reborrow()).get_owned(token, self.owner)?;
+        if at.is_some_and(|at| desc.push_out_both(at, now)) {
+            return Ok(());
+        }
+        self.schedule_deadlines(now, token.index(), at)
+    }
+
+    /// As [`schedule_deadline`](Io::schedule_deadline), of both directions.
+    #[inline(never)]
+    fn schedule_deadlines(&mut self, now: Instant, index: u32, at: Option<Instant>) -> Result<(), Error> {
+        self.schedule_deadline(now, index, Direction::Read, at)?;
+        self.schedule_deadline(now, index, Direction::Write, at)
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use core::task::Poll;
 use core::time::Duration;
 
 use super::handler::Handler;
-use super::ready::{HandlerId, Header, NIL, ReactorState, Roster};
+use super::roster::{HandlerId, Header, NIL, ReactorState, Roster};
 use super::storage::{Cell, Place, put};
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
@@ -117,6 +117,10 @@ impl<H> Handlers<'_, H> {
         let reserved = self.state.reserved;
         self.undo(io, reserved);
         self.roster().give_back(reserved);
+        if self.state.running != NIL {
+            // The panic may have come while another list than its own was being made.
+            io.relink_all_of(self.state.running);
+        }
     }
 
     #[inline]

@@ -4,7 +4,7 @@ mod context;
 mod handler;
 mod outbox;
 mod pass;
-mod ready;
+mod roster;
 mod storage;
 
 use core::num::NonZeroU8;
@@ -14,7 +14,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 pub use context::Context;
 pub use handler::{Callback, Handler};
 pub use outbox::Outbox;
-pub use ready::HandlerId;
+pub use roster::HandlerId;
 #[cfg(feature = "alloc")]
 pub use storage::BoxedReactorStorage;
 pub use storage::{LendReactor, ReactorStorage};
@@ -27,7 +27,7 @@ use crate::poller::{Io, Poller, Stats, Timeout};
 use crate::source::Source;
 use crate::time::{Clock, Instant};
 use context::Handlers;
-use ready::{NIL, ReactorState, Roster};
+use roster::{NIL, ReactorState, Roster};
 use storage::{HandlerParts, ReactorParts};
 
 /// System calls per direction of a descriptor and run of a handler, unless [`Reactor::with_budget`] says otherwise.

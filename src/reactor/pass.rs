@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::context::{Context, Handlers};
 use super::handler::Handler;
-use super::ready::NIL;
+use super::roster::NIL;
 use super::storage::Cell;
 use crate::deadline::Queue;
 use crate::error::Error;
@@ -187,8 +187,8 @@ impl<H> Handlers<'_, H> {
     /// The rest of a run that was more than a wait.
     #[inline(never)]
     fn finish(&mut self, io: &mut Io<'_>, index: u32, finished: bool) {
-        self.state.running = NIL;
         self.undo_half_made(io);
+        self.state.running = NIL;
         let marks = core::mem::replace(&mut io.run().marks, Marks::NONE);
         if marks.has(Marks::OWNED) {
             let owned = io.run().owned;

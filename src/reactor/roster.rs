@@ -3,6 +3,9 @@
 //! All lists are intrusive, and a handler may end while its place is still linked. The link then stays with the place, which is free all
 //! the same; other marks say what the handler that lives there now has asked for.
 
+mod round;
+mod waiting;
+
 use core::num::NonZeroU32;
 
 use heapless::Vec;
@@ -395,115 +398,6 @@ impl Roster<'_> {
         self.state.enqueue(self.headers.as_mut_slice(), index);
     }
 
-    /// Whether anybody is to be run.
-    #[inline]
-    pub(super) fn anybody_ready(&mut self) -> bool {
-        self.state.is_broken_off() || self.state.ready.head != NIL && self.anybody_due()
-    }
-
-    /// Whether anybody on the ready list is.
-    fn anybody_due(&mut self) -> bool {
-        while let Some(header) = self.headers.get_mut(self.state.ready.head) {
-            if header.is_due() {
-                return true;
-            }
-            header.marks.take(Marks::QUEUED);
-            self.state.ready.pop(self.headers.as_mut_slice(), next);
-        }
-        false
-    }
-
-    /// Whoever is ready now is this round; who becomes ready during it is the next. A round that a panic has broken off goes on.
-    #[inline]
-    pub(super) fn begin_round(&mut self) {
-        if self.state.is_broken_off() {
-            // They may have run in it already.
-            return self.queue_woken();
-        }
-        self.state.round = core::mem::replace(&mut self.state.ready, List::EMPTY);
-        self.state.rounds = self.state.rounds.wrapping_add(1);
-        if self.state.rounds == 0 {
-            self.forget_rounds();
-        }
-    }
-
-    /// The numbers of rounds are used up, and begin anew.
-    #[cold]
-    #[inline(never)]
-    fn forget_rounds(&mut self) {
-        self.headers.as_mut_slice().iter_mut().for_each(|header| header.round = 0);
-        self.state.rounds = 1;
-    }
-
-    /// The next handler of those who were ready when this round began.
-    #[inline]
-    pub(super) fn next(&mut self) -> Option<u32> {
-        loop {
-            let (index, header) = self.state.round.pop(self.headers.as_mut_slice(), next)?;
-            header.marks.take(Marks::QUEUED);
-            if header.is_due() {
-                if header.round != self.state.rounds {
-                    return Some(index);
-                }
-                // It is new, or has been run in this round.
-                self.enqueue(index);
-            }
-        }
-    }
-
-    /// Whom the kernel has woken comes behind those who are ready already.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn queue_woken(&mut self) {
-        let mut place = 0;
-        while let Some(&owner) = self.state.woken.get(place) {
-            self.enqueue(owner);
-            place += 1;
-        }
-        self.state.woken.clear();
-    }
-
-    /// A panic breaks the round off, in which these of the woken have not run: they are the first when it goes on.
-    #[cold]
-    pub(super) fn break_off(&mut self, run: usize) {
-        if run == 0 {
-            // It has not begun.
-            return self.queue_woken();
-        }
-        let mut rest = List::EMPTY;
-        for place in run..self.state.woken.len() {
-            let Some(&index) = self.state.woken.get(place) else { break };
-            match self.headers.get_mut(index) {
-                Some(header) if header.is_live() && header.round != self.state.rounds => {
-                    header.marks.set(Marks::DUE);
-                    if !header.marks.has(Marks::QUEUED) {
-                        header.marks.set(Marks::QUEUED);
-                        rest.push(index, self.headers.as_mut_slice(), next);
-                    }
-                }
-                _ => {}
-            }
-        }
-        while let Some((index, _)) = self.state.round.pop(self.headers.as_mut_slice(), next) {
-            rest.push(index, self.headers.as_mut_slice(), next);
-        }
-        self.state.round = rest;
-        self.state.woken.clear();
-    }
-
-    /// Whether the handler in this place is still to be run in this round, and where its list of descriptors begins. What it waited for it
-    /// has to ask for anew, but for gates, timer and wake.
-    #[inline]
-    pub(super) fn begin_run(&mut self, index: u32) -> Option<u32> {
-        let header = self.headers.get_mut(index)?;
-        if header.round == self.state.rounds {
-            return None;
-        }
-        header.round = self.state.rounds;
-        header.marks.0 &= !(Marks::DUE.0 | Marks::WAITS_ROOM.0);
-        Some(header.owned)
-    }
-
     pub(super) fn notify(&mut self, index: u32) {
         if let Some(header) = self.headers.get_mut(index).filter(|header| header.is_live()) {
             header.marks.set(Marks::NOTIFIED);
@@ -516,95 +410,6 @@ impl Roster<'_> {
             self.notify(index);
         }
     }
-
-    /// The breaker was used: runs all who wait for it.
-    pub(super) fn wake(&mut self) {
-        self.state.wakes = self.state.wakes.wrapping_add(1);
-        let mut waiting = core::mem::replace(&mut self.state.waiting, List::EMPTY);
-        while let Some((index, header)) = waiting.pop(self.headers.as_mut_slice(), next_waiting) {
-            let waited = header.marks.take(Marks::WAITS_WAKE);
-            self.link_or_not(index);
-            if waited {
-                self.enqueue(index);
-            }
-        }
-        if self.state.is_releasing() {
-            // The last one may have left the list.
-            self.begin_release();
-        }
-    }
-
-    /// Whether a wake has come that this handler does not know of; if not, it waits for the next one.
-    pub(super) fn take_wake(&mut self, index: u32) -> bool {
-        let wakes = self.state.wakes;
-        match self.headers.get_mut(index) {
-            Some(header) if header.wakes_seen != wakes => {
-                header.wakes_seen = wakes;
-                self.state.wakes_seen = wakes;
-                true
-            }
-            _ => {
-                self.wait(index, Marks::WAITS_WAKE);
-                false
-            }
-        }
-    }
-
-    pub(super) fn wait_for_room(&mut self, index: u32) {
-        self.wait(index, Marks::WAITS_ROOM);
-    }
-
-    /// A slot was freed: everyone who waits for room now gets a turn, one in each pass, the longest first.
-    #[inline]
-    pub(super) fn begin_release(&mut self) {
-        self.state.release_until = self.state.waiting.tail;
-    }
-
-    /// Runs the next one whose turn it is, as long as there is room; who then finds none waits at the end of the line.
-    pub(super) fn release_next(&mut self, has_room: bool) {
-        if !has_room {
-            self.state.release_until = NIL;
-        }
-        while self.state.release_until != NIL {
-            let next = self.state.waiting.pop(self.headers.as_mut_slice(), next_waiting);
-            let Some((index, header)) = next else { break };
-            let waited = header.marks.take(Marks::WAITS_ROOM);
-            self.link_or_not(index);
-            if index == self.state.release_until {
-                self.state.release_until = NIL;
-            }
-            if waited {
-                self.state.released = true;
-                return self.enqueue(index);
-            }
-        }
-        self.state.release_until = NIL;
-    }
-
-    /// A place was taken from the list of those who wait: puts it back if its handler waits for something else.
-    #[inline(never)]
-    fn link_or_not(&mut self, index: u32) {
-        let headers = self.headers.as_mut_slice();
-        if let Some(header) = headers.get_mut(index as usize) {
-            if header.marks.has(Marks::WAITS_WAKE) || header.marks.has(Marks::WAITS_ROOM) {
-                self.state.waiting.push(index, headers, next_waiting);
-            } else {
-                header.marks.take(Marks::LINKED);
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn wait(&mut self, index: u32, what: Marks) {
-        let headers = self.headers.as_mut_slice();
-        if let Some(header) = headers.get_mut(index as usize) {
-            header.marks.set(what);
-            if !header.marks.has(Marks::LINKED) {
-                header.marks.set(Marks::LINKED);
-                self.state.waiting.push(index, headers, next_waiting);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -612,24 +417,24 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    fn with_roster(test: impl FnOnce(&mut Roster<'_>)) {
+    pub(super) fn with_roster(test: impl FnOnce(&mut Roster<'_>)) {
         let mut state = ReactorState::new(3);
         let mut headers = heapless::Vec::<Header, 3>::new();
         test(&mut Roster { state: &mut state, headers: Slots::Lent(&mut headers) });
     }
 
-    fn spawn(roster: &mut Roster<'_>) -> HandlerId {
+    pub(super) fn spawn(roster: &mut Roster<'_>) -> HandlerId {
         let id = roster.reserve().unwrap();
         roster.settle(id.index() as u32, NIL);
         id
     }
 
-    fn round(roster: &mut Roster<'_>) -> Vec<u32> {
+    pub(super) fn round(roster: &mut Roster<'_>) -> Vec<u32> {
         roster.begin_round();
         core::iter::from_fn(|| run_next(roster)).collect()
     }
 
-    fn run_next(roster: &mut Roster<'_>) -> Option<u32> {
+    pub(super) fn run_next(roster: &mut Roster<'_>) -> Option<u32> {
         let index = roster.next()?;
         roster.begin_run(index).map(|_| index)
     }
@@ -645,158 +450,6 @@ mod tests {
             assert_ne!(again, ids[1]);
             assert_eq!(round(roster), [0, 1, 2]);
             assert_eq!(round(roster), []);
-        });
-    }
-
-    #[test]
-    fn wake_runs_nobody_who_waits_for_room() {
-        with_roster(|roster| {
-            (0..2).for_each(|_| _ = spawn(roster));
-            assert_eq!(round(roster), [0, 1]);
-            roster.wait_for_room(0);
-            assert!(!roster.take_wake(1));
-            roster.wake();
-            assert!(!roster.state.is_releasing());
-            assert_eq!(round(roster), [1]);
-            roster.begin_release();
-            assert!(roster.state.is_releasing());
-            roster.release_next(true);
-            assert_eq!(round(roster), [0]);
-        });
-    }
-
-    #[test]
-    fn new_handler_in_the_place_of_one_still_to_run_waits_for_the_next_round() {
-        with_roster(|roster| {
-            (0..3).for_each(|_| _ = spawn(roster));
-            roster.begin_round();
-            assert_eq!(run_next(roster), Some(0));
-            roster.leave(1);
-            assert_eq!(spawn(roster).index(), 1);
-            assert_eq!(run_next(roster), Some(2));
-            assert_eq!(run_next(roster), None);
-            assert_eq!(round(roster), [1]);
-        });
-    }
-
-    #[test]
-    fn ended_handler_is_passed_over() {
-        with_roster(|roster| {
-            (0..3).for_each(|_| _ = spawn(roster));
-            roster.leave(1);
-            assert_eq!(round(roster), [0, 2]);
-        });
-    }
-
-    #[test]
-    fn rounds_begin_anew() {
-        with_roster(|roster| {
-            spawn(roster);
-            assert_eq!(round(roster), [0]);
-            for rounds in [1, u16::MAX - 1, u16::MAX] {
-                roster.state.rounds = rounds;
-                // As long ago as can be: it may have run in the round with the same number.
-                for ran in [0, rounds, rounds.wrapping_add(1).max(1), 1] {
-                    roster.headers.get_mut(0).unwrap().round = ran.min(rounds);
-                    let now = roster.state.rounds;
-                    roster.notify(0);
-                    assert_eq!(round(roster), [0], "{rounds} {ran}");
-                    assert_eq!((roster.state.rounds_since(now), roster.state.rounds_since(roster.state.rounds)), (1, 0));
-                    assert_ne!(roster.state.rounds, 0);
-                    roster.state.rounds = rounds;
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn queued_once_and_in_the_next_round() {
-        with_roster(|roster| {
-            (0..2).for_each(|_| _ = spawn(roster));
-            roster.begin_round();
-            assert_eq!(run_next(roster), Some(0));
-            roster.notify(0);
-            roster.notify(1);
-            roster.notify(1);
-            assert_eq!(run_next(roster), Some(1));
-            assert_eq!(run_next(roster), None);
-            assert_eq!(round(roster), [0]);
-        });
-    }
-
-    #[test]
-    fn links_left_by_an_ended_handler_do_not_run_its_successor() {
-        with_roster(|roster| {
-            spawn(roster);
-            assert_eq!(round(roster), [0]);
-            assert!(!roster.take_wake(0));
-            roster.wait_for_room(0);
-            roster.leave(0);
-            (0..3).for_each(|_| _ = spawn(roster));
-            assert_eq!(round(roster), [0, 1, 2]);
-            roster.wake();
-            roster.begin_release();
-            roster.release_next(true);
-            assert_eq!(round(roster), []);
-        });
-    }
-
-    #[test]
-    fn wake_is_seen_once_by_everyone_and_by_who_comes_before_anybody_has_seen_it() {
-        with_roster(|roster| {
-            (0..2).for_each(|_| _ = spawn(roster));
-            round(roster);
-            assert!(!roster.take_wake(0));
-            roster.wake();
-            assert_eq!(round(roster), [0]);
-            // It ends before it has looked: its successor sees the wake.
-            roster.leave(0);
-            assert_eq!(spawn(roster).index(), 0);
-            for index in [1, 0] {
-                assert!(roster.take_wake(index));
-                assert!(!roster.take_wake(index));
-            }
-            assert_eq!(spawn(roster).index(), 2);
-            assert!(!roster.take_wake(2));
-        });
-    }
-
-    #[test]
-    fn waiters_for_room_get_their_turn_in_their_order_and_once() {
-        with_roster(|roster| {
-            (0..3).for_each(|_| _ = spawn(roster));
-            round(roster);
-            [2, 0, 1].into_iter().for_each(|index| roster.wait_for_room(index));
-            assert!(!roster.take_wake(0));
-            roster.begin_release();
-            for expected in [2, 0, 1] {
-                roster.release_next(true);
-                assert_eq!(round(roster), [expected]);
-                roster.wait_for_room(expected);
-            }
-            roster.release_next(true);
-            assert_eq!(round(roster), []);
-            roster.wake();
-            assert_eq!(round(roster), [0]);
-        });
-    }
-
-    #[test]
-    fn who_is_not_reached_stays_first() {
-        with_roster(|roster| {
-            (0..3).for_each(|_| _ = spawn(roster));
-            round(roster);
-            (0..3).for_each(|index| roster.wait_for_room(index));
-            let mut order = Vec::new();
-            for _ in 0..6 {
-                roster.begin_release();
-                roster.release_next(true);
-                let run = round(roster);
-                run.iter().for_each(|&index| roster.wait_for_room(index));
-                roster.release_next(false); // the first has taken what there was
-                order.extend(run);
-            }
-            assert_eq!(order, [0, 1, 2, 0, 1, 2]);
         });
     }
 
