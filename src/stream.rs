@@ -88,13 +88,11 @@ pub trait Writer {
 fn write_rest<W: Writer + ?Sized>(writer: &W, io: &mut Io<'_>, buf: &[u8], sent: &mut usize, mut n: usize) -> Poll<Result<(), Error>> {
     loop {
         let left = buf.len().saturating_sub(*sent);
-        if n > left {
-            return Poll::Ready(Err(Errno::INVAL.into()));
+        match n {
+            0 => return Poll::Ready(Err(Error::UnexpectedEof)),
+            n if n <= left => *sent += n,
+            _ => return Poll::Ready(Err(Errno::INVAL.into())),
         }
-        if n == 0 {
-            return Poll::Ready(Err(Error::UnexpectedEof));
-        }
-        *sent += n;
         match buf.get(*sent..) {
             Some(rest) if !rest.is_empty() => n = ready!(writer.write(io, rest))?,
             _ => return Poll::Ready(Ok(())),
