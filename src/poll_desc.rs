@@ -304,6 +304,22 @@ mod tests {
     }
 
     #[test]
+    fn both_deadlines_are_pushed_out_or_it_is_said_that_they_are_not() {
+        let mut desc = desc(NOBODY);
+        desc.set_deadline(Direction::Read, Some(at(10)), at(0));
+        assert!(!desc.push_out_both(at(20), at(1)), "there is none of writing");
+        desc.set_deadline(Direction::Write, Some(at(30)), at(0));
+        assert!(!desc.push_out_both(at(25), at(1)), "that of writing is later");
+        assert!(!desc.push_out_both(at(40), at(40)), "the time has come");
+        assert!(desc.push_out_both(at(40), at(39)));
+        desc.wait(Direction::Read, Waiter::new(1));
+        desc.wait(Direction::Write, Waiter::new(2));
+        assert_eq!(expire(&mut desc, 39), (Vec::from([]), Some(at(40))));
+        assert_eq!(expire(&mut desc, 40), (Vec::from([1, 2]), None));
+        assert!(!desc.push_out_both(at(50), at(41)), "they have passed");
+    }
+
+    #[test]
     fn nobody_is_not_run() {
         let mut desc = desc(NOBODY);
         desc.hold();

@@ -72,38 +72,31 @@ pub trait Writer {
             _ => return Poll::Ready(Ok(())),
         };
         // By far the most often the kernel takes all.
-        match self.write(io, rest) {
-            Poll::Ready(Ok(n)) if n == rest.len() => {
+        match ready!(self.write(io, rest))? {
+            n if n == rest.len() => {
                 *sent = buf.len();
                 Poll::Ready(Ok(()))
             }
-            answer => write_rest(self, io, buf, sent, answer),
+            n => write_rest(self, io, buf, sent, n),
         }
     }
 }
 
-/// Goes on after a write that has not taken all.
+/// Goes on after a write that has taken `n` bytes, not all.
 #[cold]
 #[inline(never)]
-fn write_rest<W: Writer + ?Sized>(
-    writer: &W,
-    io: &mut Io<'_>,
-    buf: &[u8],
-    sent: &mut usize,
-    mut answer: Poll<Result<usize, Error>>,
-) -> Poll<Result<(), Error>> {
+fn write_rest<W: Writer + ?Sized>(writer: &W, io: &mut Io<'_>, buf: &[u8], sent: &mut usize, mut n: usize) -> Poll<Result<(), Error>> {
     loop {
-        let rest = buf.get(*sent..).unwrap_or_default();
-        match ready!(answer)? {
+        let left = buf.len().saturating_sub(*sent);
+        match n {
             0 => return Poll::Ready(Err(Error::UnexpectedEof)),
-            n if n < rest.len() => *sent += n,
-            n if n == rest.len() => {
-                *sent += n;
-                return Poll::Ready(Ok(()));
-            }
+            n if n <= left => *sent += n,
             _ => return Poll::Ready(Err(Errno::INVAL.into())),
         }
-        answer = writer.write(io, buf.get(*sent..).unwrap_or_default());
+        match buf.get(*sent..) {
+            Some(rest) if !rest.is_empty() => n = ready!(writer.write(io, rest))?,
+            _ => return Poll::Ready(Ok(())),
+        }
     }
 }
 

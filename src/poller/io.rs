@@ -460,35 +460,30 @@ impl Io<'_> {
 
     #[inline]
     fn set_deadlines_seen_from(&mut self, now: Instant, token: Token, at: Option<Instant>) -> Result<(), Error> {
-        let desc = Table::new(&mut self.state.table, self.slots.reborrow()).get_owned(token, self.owner)?;
-        if at.is_some_and(|at| desc.push_out_both(at, now)) {
-            return Ok(());
-        }
-        self.schedule_deadlines(now, token.index(), at)
+        let pushed = at.is_some_and(|at| self.desc(token).is_ok_and(|desc| desc.push_out_both(at, now)));
+        if pushed { Ok(()) } else { self.schedule_deadlines(now, token, at) }
     }
 
     /// As [`schedule_deadline`](Io::schedule_deadline), of both directions.
+    #[cold]
     #[inline(never)]
-    fn schedule_deadlines(&mut self, now: Instant, index: u32, at: Option<Instant>) -> Result<(), Error> {
-        self.schedule_deadline(now, index, Direction::Read, at)?;
-        self.schedule_deadline(now, index, Direction::Write, at)
+    fn schedule_deadlines(&mut self, now: Instant, token: Token, at: Option<Instant>) -> Result<(), Error> {
+        self.schedule_deadline(now, token, Direction::Read, at)?;
+        self.schedule_deadline(now, token, Direction::Write, at)
     }
 
     #[inline]
     fn set_deadline_seen_from(&mut self, now: Instant, token: Token, direction: Direction, at: Option<Instant>) -> Result<(), Error> {
-        let desc = Table::new(&mut self.state.table, self.slots.reborrow()).get_owned(token, self.owner)?;
-        if at.is_some_and(|at| desc.push_out(direction, at, now)) {
-            return Ok(());
-        }
-        self.schedule_deadline(now, token.index(), direction, at)
+        let pushed = at.is_some_and(|at| self.desc(token).is_ok_and(|desc| desc.push_out(direction, at, now)));
+        if pushed { Ok(()) } else { self.schedule_deadline(now, token, direction, at) }
     }
 
-    /// Sets a deadline of which nobody knows, and one that passes at once. Apart, so that a mere push takes few registers.
+    /// Sets a deadline of which nobody knows, and one that passes at once, or says why not. Apart, so that a mere push takes few registers.
+    #[cold]
     #[inline(never)]
-    fn schedule_deadline(&mut self, now: Instant, index: u32, direction: Direction, at: Option<Instant>) -> Result<(), Error> {
-        let Some(desc) = self.slots.get_mut(index) else { return Err(Error::Closed) };
-        match desc.set_deadline(direction, at, now) {
-            Some(look_at) => Queue::new(&mut self.state.queue, self.nodes.reborrow()).schedule(index, look_at),
+    fn schedule_deadline(&mut self, now: Instant, token: Token, direction: Direction, at: Option<Instant>) -> Result<(), Error> {
+        match self.desc(token)?.set_deadline(direction, at, now) {
+            Some(look_at) => Queue::new(&mut self.state.queue, self.nodes.reborrow()).schedule(token.index(), look_at),
             None => Ok(()),
         }
     }

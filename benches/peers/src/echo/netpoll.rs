@@ -7,7 +7,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use netpoll::net::{TcpListener as Listener, TcpStream};
-use netpoll::{Context, Error, Handler, Reactor, ReactorStorage, Unopened};
+use netpoll::{Context, Error, Handler, Io, Reactor, ReactorStorage, Unopened};
 use static_cell::ConstStaticCell;
 
 const CONNECTIONS: usize = 10_000;
@@ -52,10 +52,22 @@ fn accept<H: Handler>(listener: &Listener, cx: &mut Context<'_, H>, make: fn(Tcp
     }
 }
 
+/// Something has arrived, or the connection is new: it has so long from now on.
+#[inline]
+fn guard(stream: &TcpStream, io: &mut Io<'_>, idle: Option<Duration>) -> Result<(), Error> {
+    match idle {
+        Some(idle) => {
+            let deadline = io.now() + idle;
+            stream.set_deadline(io, Some(deadline))
+        }
+        None => Ok(()),
+    }
+}
+
 #[expect(clippy::large_enum_variant, reason = "handlers lie inline")]
 enum Own<const N: usize> {
     Listener(Listener),
-    Client { stream: TcpStream, buf: [u8; N], len: usize, sent: usize, guarded: bool },
+    Client { stream: TcpStream, buf: [u8; N], len: usize, sent: usize, is_new: bool },
 }
 
 impl<const N: usize> Handler for Own<N> {
@@ -63,27 +75,25 @@ impl<const N: usize> Handler for Own<N> {
     type Error = Error;
 
     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
-        let (stream, buf, len, sent, guarded) = match self {
+        let (stream, buf, len, sent, is_new) = match self {
             Own::Listener(listener) => {
-                return accept(listener, cx, |stream| Own::Client { stream, buf: [0; N], len: 0, sent: 0, guarded: false });
+                return accept(listener, cx, |stream| Own::Client { stream, buf: [0; N], len: 0, sent: 0, is_new: true });
             }
-            Own::Client { stream, buf, len, sent, guarded } => (stream, buf, len, sent, guarded),
+            Own::Client { stream, buf, len, sent, is_new } => (stream, buf, len, sent, is_new),
         };
+        let (io, idle) = cx.split();
+        if core::mem::take(is_new) {
+            guard(stream, io, *idle)?;
+        }
         loop {
-            ready!(stream.write_all(cx, &buf[..*len], sent))?;
-            if !*guarded {
-                if let Some(idle) = *cx.shared() {
-                    let deadline = cx.now() + idle;
-                    stream.set_deadline(cx, Some(deadline))?;
+            if *sent == *len {
+                (*len, *sent) = (ready!(stream.read(io, buf))?, 0);
+                if *len == 0 {
+                    return Poll::Ready(Ok(()));
                 }
-                *guarded = true;
+                guard(stream, io, *idle)?;
             }
-            let read = stream.read(cx, buf);
-            (*len, *sent) = (ready!(read)?, 0);
-            *guarded = false;
-            if *len == 0 {
-                return Poll::Ready(Ok(()));
-            }
+            ready!(stream.write_all(io, &buf[..*len], sent))?;
         }
     }
 }
@@ -95,7 +105,7 @@ struct Shared {
 
 enum Sharing {
     Listener(Listener),
-    Client { stream: TcpStream, pending: Vec<u8>, sent: usize, guarded: bool },
+    Client { stream: TcpStream, pending: Vec<u8>, sent: usize, is_new: bool },
 }
 
 impl Handler for Sharing {
@@ -103,30 +113,26 @@ impl Handler for Sharing {
     type Error = Error;
 
     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
-        let (stream, pending, sent, guarded) = match self {
+        let (stream, pending, sent, is_new) = match self {
             Sharing::Listener(listener) => {
-                return accept(listener, cx, |stream| Sharing::Client { stream, pending: Vec::new(), sent: 0, guarded: false });
+                return accept(listener, cx, |stream| Sharing::Client { stream, pending: Vec::new(), sent: 0, is_new: true });
             }
-            Sharing::Client { stream, pending, sent, guarded } => (stream, pending, sent, guarded),
+            Sharing::Client { stream, pending, sent, is_new } => (stream, pending, sent, is_new),
         };
+        let (io, shared) = cx.split();
+        if core::mem::take(is_new) {
+            guard(stream, io, shared.idle)?;
+        }
+        if !pending.is_empty() {
+            ready!(stream.write_all(io, pending, sent))?;
+            *pending = Vec::new();
+        }
         loop {
-            if !pending.is_empty() {
-                ready!(stream.write_all(cx, pending, sent))?;
-                *pending = Vec::new();
-            }
-            let (io, shared) = cx.split();
-            if !*guarded {
-                if let Some(idle) = shared.idle {
-                    let deadline = io.now() + idle;
-                    stream.set_deadline(io, Some(deadline))?;
-                }
-                *guarded = true;
-            }
             let len = ready!(stream.read(io, &mut shared.buf))?;
-            *guarded = false;
             if len == 0 {
                 return Poll::Ready(Ok(()));
             }
+            guard(stream, io, shared.idle)?;
             *sent = 0;
             let echo = &shared.buf[..len];
             let answer = stream.write_all(io, echo, sent);
