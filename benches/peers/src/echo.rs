@@ -296,7 +296,7 @@ fn row(load: Load, peer: &Peer, measure: &'static str, value: f64, ratio: Option
 /// One round.
 fn under_load(server: &Result<Server, String>, load: Load) -> Result<Answer, String> {
     let server = server.as_ref().map_err(String::clone)?;
-    retried(|| put_load(server, load, ["--seconds", "0.4"]))
+    retried(|| put_load(server, load, ["--seconds", "0.3"]))
 }
 
 /// CPU time of the server per request, and requests per second.
@@ -327,7 +327,7 @@ fn time(load: Load, options: &Options, report: &mut Report) {
 fn count(load: Load, options: &Options, report: &mut Report) {
     let peers = load.peers(options);
     eprintln!("{WORKLOAD} {}: instructions and system calls of {} peers", load.name(), peers.len());
-    let each = if load.connections > 100 { [10, 40] } else { [50, 250] };
+    let each = if load.connections > 100 { [5, 15] } else { [25, 100] };
     let requests = each.map(|each| each * load.connections);
     let mut floor = BTreeMap::new();
     for peer in peers {

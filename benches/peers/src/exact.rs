@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::report::{Report, Row};
 use crate::trouble::{describe, retried};
@@ -12,17 +14,16 @@ use crate::work::{Case, Entry, Options, Workload};
 /// Calls by name.
 pub type Calls = BTreeMap<String, u64>;
 
+/// The same for one operation.
+type PerOp = BTreeMap<String, f64>;
+
 /// Counts all cases of a workload.
 pub fn count(workload: &'static Workload, options: &Options, report: &mut Report) {
     for (case, entries) in workload.chosen(options) {
         eprintln!("{} {}: instructions and system calls of {} peers", workload.name, case.name, entries.len());
+        let counted = side_by_side(&entries, case.alone, |entry| count_one(workload, case, entry));
         let mut floor = BTreeMap::new();
-        for entry in entries {
-            let ops = (case.ops / 10).max(1);
-            let run = |count: &dyn Fn(&Run<'_>) -> Result<Calls, String>| {
-                let [short, long] = [ops, 2 * ops].map(|ops| retried(|| count(&Run { workload, case, entry, ops })));
-                Ok::<_, String>(per_op(&short?, &long?, ops))
-            };
+        for (entry, counted) in entries.into_iter().zip(counted) {
             let mut add = |measure, value| {
                 if entry.peer == "raw" {
                     floor.insert(measure, value);
@@ -36,9 +37,9 @@ pub fn count(workload: &'static Workload, options: &Options, report: &mut Report
                     ratio: floor.get(measure).map(|floor| value / floor).filter(|ratio| ratio.is_finite()),
                 });
             };
-            let (instructions, calls) = match (run(&instructions), run(&system_calls)) {
-                (Ok(instructions), Ok(calls)) => (instructions, calls),
-                (Err(why), _) | (_, Err(why)) => {
+            let (instructions, calls) = match counted {
+                Ok(counted) => counted,
+                Err(why) => {
                     report.fail(workload.name, format!("{} on {}: {why}", case.name, entry.peer));
                     continue;
                 }
@@ -52,6 +53,29 @@ pub fn count(workload: &'static Workload, options: &Options, report: &mut Report
             report.calls(workload.name, case.name, entry.peer, &calls);
         }
     }
+}
+
+/// Instructions and calls of one operation.
+fn count_one(workload: &Workload, case: &Case, entry: &Entry) -> Result<(PerOp, PerOp), String> {
+    let ops = (case.ops / 10).max(1);
+    let run = |count: fn(&Run<'_>) -> Result<Calls, String>| {
+        let [short, long] = [ops, 2 * ops].map(|ops| retried(|| count(&Run { workload, case, entry, ops })));
+        Ok::<_, String>(per_op(&short?, &long?, ops))
+    };
+    Ok((run(instructions)?, run(system_calls)?))
+}
+
+/// Does it to all items, two at a time unless each must be `alone`; for what is no matter of time. The answers, in order.
+pub fn side_by_side<T: Sync, R: Send>(items: &[T], alone: bool, act: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let (next, answers) = (AtomicUsize::new(0), items.iter().map(|_| Mutex::new(None)).collect::<Vec<_>>());
+    let work = || {
+        let numbers = std::iter::repeat_with(|| next.fetch_add(1, Relaxed));
+        for (item, answer) in numbers.map_while(|at| items.get(at).zip(answers.get(at))) {
+            *answer.lock().expect("nobody panics") = Some(act(item));
+        }
+    };
+    std::thread::scope(|scope| (0..if alone { 1 } else { 2 }).for_each(|_| drop(scope.spawn(work))));
+    answers.into_iter().map(|answer| answer.into_inner().expect("nobody panics").expect("all were done")).collect()
 }
 
 /// Of none it is 0, where `sum` says -0.
@@ -119,6 +143,22 @@ pub fn calls_of(table: &str) -> Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_are_done_and_answer_in_order() {
+        let items: Vec<u64> = (0..100).collect();
+        for alone in [true, false] {
+            let busy = AtomicUsize::new(0);
+            let answers = side_by_side(&items, alone, |item| {
+                assert!(busy.fetch_add(1, Relaxed) < if alone { 1 } else { 2 });
+                std::thread::yield_now();
+                busy.fetch_sub(1, Relaxed);
+                2 * item
+            });
+            assert_eq!(answers, items.iter().map(|item| 2 * item).collect::<Vec<_>>());
+        }
+        assert_eq!(side_by_side(&[] as &[u64], false, |item| *item), []);
+    }
 
     #[test]
     fn differences_are_free_of_what_starting_costs() {

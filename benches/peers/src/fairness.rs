@@ -132,7 +132,7 @@ pub fn run(options: &Options, report: &mut Report) {
     for note in [
         "Operations: reads of flooded connections between the quiet one's byte and its turn. netpoll promises at most flooded ones × budget (32), less \
          one. 20 000 or 20 ms: the flood pauses when the quiet connection has waited for so long; it would never have had its turn.",
-        "`raw` and `mio` read until EAGAIN, which never comes of a flooded connection; so does `raw:short`, whose reads are never short. `raw:lt`, libev and \
+        "`raw` and `mio` read until EAGAIN, which never comes of a flooded connection; so does `raw:short`, whose reads are seldom short. `raw:lt`, libev and \
          libevent read once for each event.",
     ] {
         report.note(NAME, note);

@@ -104,7 +104,7 @@ struct Arguments {
     /// Fewer cases and rounds
     #[arg(long)]
     quick: bool,
-    /// Rounds of each time, 7 unless this or `--quick` (3) says otherwise
+    /// Rounds of each time, 4 unless this or `--quick` (2) says otherwise
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..1000))]
     rounds: Option<u32>,
     /// No instructions and system calls (valgrind, strace)
@@ -209,7 +209,7 @@ fn all(arguments: &Arguments) -> Result<(), String> {
     }
     let options = Options {
         quick: arguments.quick,
-        rounds: arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 7 }),
+        rounds: arguments.rounds.unwrap_or(if arguments.quick { 2 } else { 4 }),
         exact: !arguments.no_exact,
         times: !arguments.no_times,
         only: arguments.only.clone(),

@@ -38,7 +38,7 @@ pub static WORKLOAD: Workload = Workload {
 
 /// `parameters`: whether the loop turns, without waiting, after each half.
 const fn case(name: &'static str, parameters: &'static [u64], quick: bool) -> Case {
-    Case { name, parameters, ops: 50_000, quick }
+    Case { name, parameters, ops: 50_000, quick, alone: false }
 }
 
 fn turns(case: &Case) -> bool {

@@ -73,7 +73,9 @@ impl Report {
     /// What is said of a workload whatever is measured.
     pub fn introduce(&mut self, workload: &'static Workload) {
         for out in workload.left_out {
-            let of = if out.case.is_empty() { String::new() } else { format!(" ({})", out.case) };
+            let same = workload.left_out.iter().filter(|other| (other.peer, other.why) == (out.peer, out.why) && !other.case.is_empty());
+            let cases = same.map(|other| other.case).collect::<Vec<_>>().join("; ");
+            let of = if cases.is_empty() { cases } else { format!(" ({cases})") };
             self.note(workload.name, format!("Left out: {}{of}: {}.", out.peer, out.why));
         }
     }

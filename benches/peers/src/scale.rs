@@ -72,8 +72,8 @@ pub static REAL: Workload = Workload {
     title: TITLE,
     unit: "event",
     cases: &[
-        Case { name: "eventfds 1k", parameters: &[THOUSAND, 619], ops: 100_000, quick: true },
-        Case { name: "eventfds 19k", parameters: &[MOST, 11_743], ops: 100_000, quick: true },
+        Case { name: "eventfds 1k", parameters: &[THOUSAND, 619], ops: 100_000, quick: true, alone: true },
+        Case { name: "eventfds 19k", parameters: &[MOST, 11_743], ops: 100_000, quick: true, alone: true },
     ],
     entries: &[
         Entry { peer: "raw", start: raw::ring },
@@ -90,7 +90,7 @@ pub static REAL: Workload = Workload {
 
 /// `parameters`: what is done, descriptors, whether they come in random order.
 const fn case(name: &'static str, parameters: &'static [u64], quick: bool) -> Case {
-    Case { name, parameters, ops: MILLION, quick }
+    Case { name, parameters, ops: MILLION, quick, alone: false }
 }
 
 /// As many descriptors as the system allows.

@@ -1,6 +1,6 @@
 //! W6: how large a program of each peer is, and how much memory it takes: idle, and for connections.
 //!
-//! Each is an echo server and nothing else (`size/`), built for size, stripped, with and without a C library of its own.
+//! Each is an echo server and nothing else (`size/`), built for size, stripped, with a C library of its own; those in C also without.
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -81,13 +81,13 @@ pub fn run(options: &Options, report: &mut Report) {
         let mut add = |case: &str, measure, value: f64| {
             report.add(Row { workload: WORKLOAD, case: case.to_owned(), peer: (*peer).to_owned(), measure, value, ratio: None });
         };
-        if let Err(why) = measure(peer, made, folder.path(), &mut add) {
+        if let Err(why) = measure(made, folder.path(), &mut add) {
             report.fail(WORKLOAD, format!("{peer}: {why}"));
         }
     }
     for note in [
         "Each program is an echo server and nothing else: Rust with `opt-level = \"z\"`, `lto = \"fat\"`, `panic = \"abort\"`, C with `-Os -flto`, all \
-         stripped; static against glibc, and dynamic, whose libraries are not counted.",
+         stripped; static against glibc, and those in C also dynamic, whose libraries are not counted.",
         "`bare` is a loop on rustix without libc, with one buffer, no state of a connection and no deadlines: what it leaves out is what a \
          reactor is for. `std` binds a listener and ends: what every Rust program of std has. `netpoll:nolibc` is `examples/nolibc`: an idle \
          deadline for each connection and 2 KiB of buffer in each handler; `netpoll` and the other Rust programs share one buffer, but tokio \
@@ -100,20 +100,18 @@ pub fn run(options: &Options, report: &mut Report) {
 
 type Add<'a> = dyn FnMut(&str, &'static str, f64) + 'a;
 
-fn measure(peer: &str, made: &Made, folder: &Path, add: &mut Add<'_>) -> Result<(), String> {
+fn measure(made: &Made, folder: &Path, add: &mut Add<'_>) -> Result<(), String> {
     let of_its_own = build(made, true, folder)?;
     add("static", "bytes", size(&of_its_own));
     match made {
         // The same program, with more room: memory that no connection uses costs none.
         NoLibc(_) => memory(&build(&NoLibc(CONNECTIONS[1] + 1), true, folder)?, STATIC, add),
-        Bare => memory(&of_its_own, STATIC, add),
-        _ => {
+        // Serves nobody.
+        Rust("std") => Ok(()),
+        Bare | Rust(_) => memory(&of_its_own, STATIC, add),
+        C(..) => {
             let shared = build(made, false, folder)?;
             add("dynamic", "bytes", size(&shared));
-            // Serves nobody.
-            if peer == "std" {
-                return Ok(());
-            }
             memory(&of_its_own, STATIC, add)?;
             memory(&shared, DYNAMIC, add)
         }

@@ -67,7 +67,7 @@ const FIRE: u64 = Operation::Fire as u64;
 
 /// `parameters`: what is done, and how many timers there are.
 const fn case(name: &'static str, parameters: &'static [u64], ops: u64, quick: bool) -> Case {
-    Case { name, parameters, ops, quick }
+    Case { name, parameters, ops, quick, alone: parameters[1] == 10_000 }
 }
 
 const fn too_many_descriptors(case: &'static str) -> LeftOut {

@@ -118,8 +118,8 @@ pub static WORKLOAD: Workload = Workload {
     title: "W3: wakes. While one is pending `raw` is one bare atomic swap",
     unit: "wake",
     cases: &[
-        Case { name: PENDING, parameters: &[], ops: 1_000_000, quick: true },
-        Case { name: FRESH, parameters: &[], ops: 100_000, quick: true },
+        Case { name: PENDING, parameters: &[], ops: 1_000_000, quick: true, alone: false },
+        Case { name: FRESH, parameters: &[], ops: 100_000, quick: true, alone: false },
     ],
     entries: &[
         Entry { peer: "raw", start: start_raw },

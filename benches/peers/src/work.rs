@@ -20,6 +20,8 @@ pub struct Case {
     pub ops: u64,
     /// Also with `--quick`.
     pub quick: bool,
+    /// Has so many descriptors that two processes would not find room for them in the kernel's epolls.
+    pub alone: bool,
 }
 
 /// `peer` is the library, then the idiom: `raw`, `raw:drain`, `mio:short`. Ratios are taken against `raw`, the C loop.

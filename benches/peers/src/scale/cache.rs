@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{INSIDE, NAME, REAL, WORKLOAD};
+use crate::exact::side_by_side;
 use crate::report::{Report, Row};
 use crate::work::{Case, Entry, Options, Workload};
 
@@ -26,11 +27,11 @@ pub fn run(options: &Options, report: &mut Report) {
     let mut instructions = BTreeMap::new();
     for workload in [&WORKLOAD, &INSIDE, &REAL] {
         for (case, entries) in workload.chosen(options) {
-            for entry in entries {
-                eprintln!("{NAME} {}: caches of {}", case.name, entry.peer);
-                let per_event = per_event(&caches, workload, case, entry);
+            eprintln!("{NAME} {}: caches of {} peers", case.name, entries.len());
+            let counted = side_by_side(&entries, case.alone, |entry| per_event(&caches, workload, case, entry));
+            for (entry, per_event) in entries.into_iter().zip(counted) {
                 let Some(&now) = per_event.get("Ir") else {
-                    report.note(NAME, format!("Not measured: caches of {} ({}), which callgrind does not run.", entry.peer, case.name));
+                    report.fail(NAME, format!("{} on {}: callgrind does not run it with --cache-sim", case.name, entry.peer));
                     continue;
                 };
                 let of = |names: [&str; 2]| names.iter().filter_map(|name| per_event.get(*name)).sum();
