@@ -20,6 +20,13 @@ static_assertions::const_assert_eq!(epoll_bits::ERR, EventFlags::ERR.bits());
 static_assertions::const_assert_eq!(epoll_bits::HUP, EventFlags::HUP.bits());
 static_assertions::const_assert_eq!(epoll_bits::RDHUP, EventFlags::RDHUP.bits());
 
+static_assertions::const_assert_eq!(Interest::READ.epoll_bits(), EventFlags::IN.union(EventFlags::RDHUP).bits());
+static_assertions::const_assert_eq!(Interest::WRITE.epoll_bits(), EventFlags::OUT.bits());
+static_assertions::const_assert_eq!(Interest::PRIORITY.epoll_bits(), EventFlags::PRI.bits());
+static_assertions::const_assert_eq!(Interest::EXCLUSIVE.epoll_bits(), EventFlags::EXCLUSIVE.bits());
+static_assertions::const_assert_eq!(Interest::WAKEUP.epoll_bits(), EventFlags::WAKEUP.bits());
+static_assertions::const_assert_eq!(Interest::CONNECTING.epoll_bits(), 0);
+
 pub(crate) const ON_DEMAND: Directions = Directions::NONE;
 pub(crate) const BREAK_IS_ONE_SHOT: bool = false;
 pub(crate) const PRIORITY: bool = true;
@@ -39,24 +46,9 @@ impl Selector {
         Ok(Selector { epoll: epoll::create(CreateFlags::CLOEXEC)? })
     }
 
+    #[inline]
     pub(crate) fn open(&self, fd: BorrowedFd<'_>, bits: u64, interest: Interest) -> Result<Directions, Error> {
-        let mut flags = EventFlags::ET;
-        for (choice, flag) in [
-            (Interest::READ, EventFlags::IN),
-            (Interest::WRITE, EventFlags::OUT),
-            (Interest::PRIORITY, EventFlags::PRI),
-            (Interest::EXCLUSIVE, EventFlags::EXCLUSIVE),
-            (Interest::WAKEUP, EventFlags::WAKEUP),
-        ] {
-            if interest.contains(choice) {
-                flags |= flag;
-            }
-        }
-        // Beside EXCLUSIVE the kernel does not take RDHUP.
-        if interest.contains(Interest::READ) && !interest.contains(Interest::EXCLUSIVE) {
-            flags |= EventFlags::RDHUP;
-        }
-        match epoll::add(&self.epoll, fd, EventData::new_u64(bits), flags) {
+        match epoll::add(&self.epoll, fd, EventData::new_u64(bits), flags(interest)) {
             Ok(()) => Ok(Directions::ALL),
             Err(Errno::PERM) => Err(Error::NotPollable),
             Err(errno) => Err(errno.into()),
@@ -73,6 +65,7 @@ impl Selector {
 
     pub(crate) fn disarm(&self, _: BorrowedFd<'_>) {}
 
+    #[inline]
     pub(crate) fn close(&self, fd: BorrowedFd<'_>, _: Directions) -> Result<(), Errno> {
         epoll::delete(&self.epoll, fd)
     }
@@ -80,8 +73,11 @@ impl Selector {
     #[inline]
     pub(crate) fn wait(&self, timeout: Option<Duration>, mut each: impl FnMut(Event)) -> Result<usize, Errno> {
         let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
-        let timeout = timeout.map(timespec);
-        let (events, _) = epoll::wait(&self.epoll, &mut buffer, timeout.as_ref())?;
+        // Nothing of it is left to be computed where nobody waits.
+        let (events, _) = match timeout {
+            Some(Duration::ZERO) => epoll::wait(&self.epoll, &mut buffer, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?,
+            timeout => epoll::wait(&self.epoll, &mut buffer, timeout.map(timespec).as_ref())?,
+        };
         for event in events.iter() {
             // The kernel's struct is packed on x86_64.
             let (data, flags) = (event.data, event.flags);
@@ -89,6 +85,13 @@ impl Selector {
         }
         Ok(events.len())
     }
+}
+
+#[inline]
+fn flags(interest: Interest) -> EventFlags {
+    let flags = EventFlags::ET | EventFlags::from_bits_retain(interest.epoll_bits());
+    // Beside EXCLUSIVE the kernel does not take RDHUP.
+    if interest.contains(Interest::EXCLUSIVE) { flags.difference(EventFlags::RDHUP) } else { flags }
 }
 
 impl AsFd for Selector {

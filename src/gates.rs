@@ -72,22 +72,13 @@ impl Gates {
 
     /// Ready, as a new descriptor may be; but nothing exceptional is there until the kernel says so, since its own calls (lseek and read,
     /// `MSG_OOB`) do not say `EAGAIN`; and a connecting socket cannot be written to.
-    pub(crate) const fn new(interest: Interest) -> Gates {
-        let (mut opened, mut ready) = (0, 0);
-        if interest.contains(Interest::READ) {
-            opened |= Directions::of(Direction::Read).0;
-            ready |= Directions::of(Direction::Read).0;
-        }
-        if interest.contains(Interest::WRITE) {
-            opened |= Directions::of(Direction::Write).0;
-            if !interest.contains(Interest::CONNECTING) {
-                ready |= Directions::of(Direction::Write).0;
-            }
-        }
-        if interest.contains(Interest::PRIORITY) {
-            opened |= Directions::of(Direction::Priority).0;
-        }
-        Gates { opened: Directions(opened), ready: Directions(ready), ..Gates::UNOPENED }
+    #[inline]
+    pub(crate) fn begin(&mut self, interest: Interest, armed: Directions) {
+        let idle = if interest.contains(Interest::CONNECTING) { Directions::WRITING } else { Directions::NONE };
+        self.opened = interest.directions();
+        self.ready = self.opened.without(Directions::of(Direction::Priority)).without(idle);
+        self.waiting = Directions::NONE;
+        self.armed = armed;
     }
 
     pub(crate) fn get(&self, direction: Direction) -> Gate {
@@ -113,6 +104,7 @@ impl Gates {
         self.opened.intersects(Directions::of(direction))
     }
 
+    #[inline]
     pub(crate) fn is_waited_for(&self) -> bool {
         self.waiting != Directions::NONE
     }
@@ -191,15 +183,17 @@ impl Gates {
         self.armed = self.armed.without(directions);
     }
 
-    /// Closes all gates for ever, but for the waits that are to be handed out.
-    pub(crate) fn shut(&mut self, keep: impl Fn(Waiter) -> bool) {
+    /// Closes all gates for ever, but for the waits that are to be handed out: all except those of `by`.
+    #[inline]
+    pub(crate) fn shut(&mut self, by: Option<Waiter>) {
         self.ready = Directions::NONE;
         self.opened = Directions::NONE;
-        for direction in [Direction::Read, Direction::Write, Direction::Priority] {
-            if !keep(*direction.of(&mut self.waiters)) {
-                self.interrupt(Directions::of(direction));
-            }
+        if !self.is_waited_for() {
+            return;
         }
+        let [read, priority, write] = self.waiters;
+        let own = |direction, waiter| if Some(waiter) == by { Directions::of(direction) } else { Directions::NONE };
+        self.interrupt(own(Direction::Read, read).union(own(Direction::Write, write)).union(own(Direction::Priority, priority)));
     }
 }
 
@@ -209,6 +203,12 @@ mod tests {
     use std::format;
     use std::vec::Vec;
 
+    fn opened() -> Gates {
+        let mut gates = Gates::UNOPENED;
+        gates.begin(Interest::default(), Directions::NONE);
+        gates
+    }
+
     #[test]
     fn waiter_prints_its_number() {
         assert_eq!(format!("{:?}", Waiter::new(7)), "Waiter(7)");
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn what_is_armed_and_spent_one_by_one() {
         let (read, write) = (Directions::of(Direction::Read), Directions::of(Direction::Write));
-        let mut gates = Gates::new(Interest::default());
+        let mut gates = opened();
         gates.wait(Direction::Read, Waiter::new(1));
         gates.wait(Direction::Write, Waiter::new(2));
         assert_eq!((gates.armed(), gates.unarmed()), (Directions::NONE, read.union(write)));
@@ -238,10 +238,10 @@ mod tests {
 
     #[test]
     fn shut_keeps_the_waits_that_are_to_be_handed_out() {
-        let mut gates = Gates::new(Interest::default());
+        let mut gates = opened();
         gates.wait(Direction::Read, Waiter::new(1));
         gates.wait(Direction::Write, Waiter::new(2));
-        gates.shut(|waiter| waiter == Waiter::new(2));
+        gates.shut(Some(Waiter::new(1)));
         assert_eq!((gates.get(Direction::Read), gates.get(Direction::Write)), (Gate::Unopened, Gate::Waiting(Waiter::new(2))));
         let mut run = Vec::new();
         let ended = gates.interrupt(Directions::ALL);

@@ -60,6 +60,7 @@ impl Directions {
     }
 }
 
+// In epoll's bits, where it has one, so that nothing is translated there.
 /// Which directions to open, and how to register; chosen once, when a descriptor is opened.
 ///
 /// Registration is always edge-triggered and lasts until the descriptor is closed. Errors and hang-ups are reported whatever is chosen, and
@@ -71,28 +72,28 @@ impl Directions {
 /// assert!(Interest::default().contains(Interest::WRITE));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Interest(u8);
+pub struct Interest(u32);
 
 impl Interest {
     /// Open the read gate.
-    pub const READ: Interest = Interest(1);
+    pub const READ: Interest = Interest(0x2001);
     /// Open the write gate.
-    pub const WRITE: Interest = Interest(1 << 1);
+    pub const WRITE: Interest = Interest(0x4);
     /// Open the priority gate. Never implies [`READ`](Interest::READ): a sysfs GPIO file wants this one alone.
     /// Unlike the others it starts closed: what is to be known before the first event is read before it is waited for.
     ///
     /// kqueue does not tell such things apart: there the gate is not opened, and opening it alone, or waiting for it, is
     /// [`Error::NotPollable`](crate::Error::NotPollable). Event ports are asked when somebody waits: of what has been read past by then they
     /// say nothing.
-    pub const PRIORITY: Interest = Interest(1 << 2);
+    pub const PRIORITY: Interest = Interest(0x2);
     /// Of several pollers that wait for the same descriptor wake one (`EPOLLEXCLUSIVE`, Linux 4.5); the peer's half-close is then not told
     /// apart from data. Ignored where a system has no such thing.
-    pub const EXCLUSIVE: Interest = Interest(1 << 3);
+    pub const EXCLUSIVE: Interest = Interest(1 << 28);
     /// Keep the machine from suspending while an event of this descriptor is being handled (`EPOLLWAKEUP`, needs `CAP_BLOCK_SUSPEND`,
     /// without which the kernel ignores it). Ignored elsewhere.
-    pub const WAKEUP: Interest = Interest(1 << 4);
+    pub const WAKEUP: Interest = Interest(1 << 29);
     /// The socket is still connecting: its write gate starts idle instead of ready, so that the first write waits for the connection.
-    pub const CONNECTING: Interest = Interest(1 << 5);
+    pub const CONNECTING: Interest = Interest(0x8);
 
     /// Whether all of `other` is chosen.
     pub const fn contains(self, other: Interest) -> bool {
@@ -109,9 +110,17 @@ impl Interest {
         Interest(self.0 & !other.0)
     }
 
-    /// Whether a gate is opened at all.
-    pub(crate) const fn has_direction(self) -> bool {
-        self.0 & (Interest::READ.0 | Interest::WRITE.0 | Interest::PRIORITY.0) != 0
+    /// As epoll takes them.
+    #[allow(dead_code, reason = "other systems do not")]
+    #[inline]
+    pub(crate) const fn epoll_bits(self) -> u32 {
+        self.without(Interest::CONNECTING).0
+    }
+
+    /// Which gates are opened.
+    #[inline]
+    pub(crate) const fn directions(self) -> Directions {
+        Directions(self.0 as u8).and(Directions::ALL)
     }
 }
 
@@ -189,10 +198,16 @@ mod tests {
     #[test]
     fn three_choices_have_a_direction() {
         for (interest, name) in ALL {
-            assert_eq!(interest.has_direction(), matches!(name, "READ" | "WRITE" | "PRIORITY"), "{name}");
-            assert!((Interest::default() | interest).has_direction());
+            let direction = match name {
+                "READ" => Directions::of(Direction::Read),
+                "WRITE" => Directions::of(Direction::Write),
+                "PRIORITY" => Directions::of(Direction::Priority),
+                _ => Directions::NONE,
+            };
+            assert_eq!(interest.directions(), direction, "{name}");
+            let both = Directions::of(Direction::Read).union(Directions::of(Direction::Write));
+            assert_eq!((Interest::default() | interest).directions(), both.union(direction));
         }
-        assert!(!Interest::WAKEUP.without(Interest::WAKEUP).has_direction());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`PollDesc`]: what the poller knows of one descriptor; pure.
 
-use core::num::{NonZeroU8, NonZeroU32};
+use core::num::NonZeroU8;
 
 use crate::error::Error;
 use crate::gates::{Gate, Gates, Waiter};
@@ -81,9 +81,26 @@ impl<F> PollDesc<F> {
         held: false,
     };
 
-    /// A slot that was just taken.
-    pub(crate) fn new(fd: F, generation: NonZeroU32, interest: Interest) -> PollDesc<F> {
-        PollDesc { fd: Some(fd), generation: generation.get(), gates: Gates::new(interest), ..PollDesc::VACANT }
+    /// Begins a use of a vacant slot, in which there are no deadlines, and nobody waits. It is in nobody's list yet.
+    #[inline]
+    pub(crate) fn begin(&mut self, fd: F, interest: Interest, armed: Directions) {
+        // There is nothing to drop.
+        core::mem::forget(self.fd.replace(fd));
+        self.gates.begin(interest, armed);
+        self.trouble = Readiness::EMPTY;
+        self.run = 0;
+        self.spent = [0; 3];
+        self.held = false;
+    }
+
+    /// Ends a use of the slot, whose descriptor was taken out. Waits of `by` itself are withdrawn, the others are still to be handed out.
+    #[inline]
+    pub(crate) fn end(&mut self, by: Option<Waiter>) {
+        self.deadlines = [Deadline::NONE; 2];
+        self.owner = VACANT;
+        // From now on a token of this use is stale, and an edge finds no such generation.
+        self.generation = self.generation.wrapping_add(1);
+        self.gates.shut(by);
     }
 
     /// The descriptor.
@@ -181,6 +198,7 @@ impl<F> PollDesc<F> {
     }
 
     /// Whether any direction has a waiter.
+    #[inline]
     pub fn is_waited_for(&self) -> bool {
         self.gates.is_waited_for()
     }
@@ -252,7 +270,8 @@ mod tests {
     }
 
     fn desc(owner: Owner) -> PollDesc<()> {
-        let mut desc = PollDesc::new((), NonZeroU32::MIN, Interest::default());
+        let mut desc = PollDesc::VACANT;
+        desc.begin((), Interest::default(), Directions::NONE);
         desc.owner = owner;
         desc
     }

@@ -8,17 +8,18 @@ use core::num::NonZeroU32;
 use crate::error::{Error, Rejected};
 pub use crate::gates::{Gate, Waiter};
 use crate::interest::{Directions, Interest};
-use crate::poll_desc::{NIL, NOBODY, Owner, VACANT};
+use crate::poll_desc::{NIL, NOBODY, Owner};
 pub use crate::poll_desc::{PollDesc, Step, Turn};
 use crate::readiness::Readiness;
 use crate::storage::Slots;
-use crate::time::{Deadline, Instant};
+use crate::time::Instant;
 use crate::token::Token;
 
 /// The part of a table that is not its slots.
 #[derive(Debug)]
 pub(crate) struct TableState {
     free_head: u32,
+    /// Of a list that is not empty.
     free_tail: u32,
     closing: u32,
     len: u32,
@@ -40,6 +41,55 @@ impl TableState {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing != NIL
+    }
+
+    /// The token of the next descriptor, if a slot is free.
+    #[inline]
+    pub(crate) fn next<F>(&self, slots: &[PollDesc<F>]) -> Option<Token> {
+        let desc = slots.get(self.free_head as usize)?;
+        Some(Token::new(self.free_head, NonZeroU32::new(desc.generation)?))
+    }
+
+    /// Puts a descriptor, of which the kernel reports what is `armed`, into the [next](TableState::next) slot, to be [linked](link).
+    #[inline]
+    pub(crate) fn take<F>(&mut self, slots: &mut [PollDesc<F>], token: Token, fd: F, interest: Interest, armed: Directions) {
+        let Some(desc) = slots.get_mut(token.index() as usize) else { return };
+        self.free_head = desc.next;
+        self.len += 1;
+        desc.begin(fd, interest, armed);
+    }
+
+    /// Ends the use of a slot whose descriptor was taken out, and which is in the list that begins at `owned`; waits of `by` itself are
+    /// withdrawn.
+    #[inline]
+    pub(crate) fn vacate<F>(&mut self, slots: &mut [PollDesc<F>], index: u32, owned: &mut u32, by: Option<Waiter>) {
+        unlink(slots, index, owned);
+        self.len -= 1;
+        let Some(desc) = slots.get_mut(index as usize) else { return };
+        desc.end(by);
+        if desc.is_waited_for() {
+            // The slot is free only when its waiters have been handed out.
+            desc.next = core::mem::replace(&mut self.closing, index);
+        } else {
+            self.free(slots, index);
+        }
+    }
+
+    /// Puts a slot whose generation has moved on at the tail of the free list, or retires it when its generations are used up.
+    #[inline]
+    fn free<F>(&mut self, slots: &mut [PollDesc<F>], index: u32) {
+        let Some(desc) = slots.get_mut(index as usize) else { return };
+        desc.next = NIL;
+        if desc.generation == 0 {
+            self.retired += 1;
+            return;
+        }
+        if self.free_head == NIL {
+            self.free_head = index;
+        } else if let Some(tail) = slots.get_mut(self.free_tail as usize) {
+            tail.next = index;
+        }
+        self.free_tail = index;
     }
 }
 
@@ -112,29 +162,30 @@ impl<'a, F> Table<'a, F> {
     }
 
     /// Takes a descriptor for `owner`, whose list of descriptors begins at `owned`.
-    pub(crate) fn insert_for(&mut self, owner: Owner, owned: &mut u32, fd: F, interest: Interest) -> Result<Token, Rejected<F>> {
-        let index = match self.state.free_head {
-            NIL => {
-                let index = self.slots.len();
-                if index >= self.capacity() || self.slots.push(PollDesc::VACANT).is_err() {
-                    return Err(Rejected::new(fd, Error::Full));
-                }
-                index as u32
+    fn insert_for(&mut self, owner: Owner, owned: &mut u32, fd: F, interest: Interest) -> Result<Token, Rejected<F>> {
+        let slots = self.slots.as_mut_slice();
+        match self.state.next(slots) {
+            Some(token) => {
+                self.state.take(slots, token, fd, interest, Directions::NONE);
+                link(slots, token.index(), owner, owned);
+                Ok(token)
             }
-            index => index,
-        };
-        let Some(desc) = self.slots.get_mut(index) else { return Err(Rejected::new(fd, Error::Full)) };
-        let Some(generation) = NonZeroU32::new(desc.generation) else { return Err(Rejected::new(fd, Error::Full)) };
-        if self.state.free_head == index {
-            self.state.free_head = desc.next;
-            if self.state.free_head == NIL {
-                self.state.free_tail = NIL;
-            }
+            None if self.grow() => self.insert_for(owner, owned, fd, interest),
+            None => Err(Rejected::new(fd, Error::Full)),
         }
-        *desc = PollDesc::new(fd, generation, interest);
-        self.state.len += 1;
-        self.link(index, owner, owned);
-        Ok(Token::new(index, generation))
+    }
+
+    /// Adds a slot while no other is free; says whether there was room for it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn grow(&mut self) -> bool {
+        let index = self.slots.len();
+        let grows = index < self.capacity() && self.slots.push(PollDesc::VACANT).is_ok();
+        if grows {
+            self.state.free_head = index as u32;
+            self.state.free_tail = index as u32;
+        }
+        grows
     }
 
     /// The descriptor that `token` names.
@@ -184,22 +235,10 @@ impl<'a, F> Table<'a, F> {
     }
 
     /// As [`remove`](Table::remove), by place; waits of `by` itself are withdrawn.
-    pub(crate) fn remove_at(&mut self, index: u32, owned: &mut u32, by: Option<Waiter>) -> Option<F> {
-        let fd = self.slots.get_mut(index)?.fd.take()?;
-        self.unlink(index, owned);
-        self.state.len -= 1;
-        let desc = self.slots.get_mut(index)?;
-        desc.deadlines = [Deadline::NONE; 2];
-        desc.owner = VACANT;
-        // From now on a token of this use is stale, and an edge finds no such generation.
-        desc.generation = desc.generation.wrapping_add(1);
-        desc.gates.shut(|waiter| Some(waiter) != by);
-        if desc.is_waited_for() {
-            // The slot is free only when its waiters have been handed out.
-            desc.next = core::mem::replace(&mut self.state.closing, index);
-        } else {
-            self.free(index);
-        }
+    fn remove_at(&mut self, index: u32, owned: &mut u32, by: Option<Waiter>) -> Option<F> {
+        let slots = self.slots.as_mut_slice();
+        let fd = slots.get_mut(index as usize)?.fd.take()?;
+        self.state.vacate(slots, index, owned, by);
         Some(fd)
     }
 
@@ -209,7 +248,7 @@ impl<'a, F> Table<'a, F> {
             let index = core::mem::replace(&mut self.state.closing, desc.next);
             let waiting = desc.gates.interrupt(Directions::ALL);
             desc.gates.waiters(waiting, &mut each);
-            self.free(index);
+            self.state.free(self.slots.as_mut_slice(), index);
         }
     }
 
@@ -234,10 +273,11 @@ impl<'a, F> Table<'a, F> {
     /// Gives a descriptor to another owner: its waits end.
     pub(crate) fn give(&mut self, token: Token, owned: &mut u32, to: Owner, to_owned: &mut u32) {
         let index = token.index();
-        if let Some(desc) = self.slots.get_mut(index) {
+        let slots = self.slots.as_mut_slice();
+        if let Some(desc) = slots.get_mut(index as usize) {
             desc.pass_on();
-            self.unlink(index, owned);
-            self.link(index, to, to_owned);
+            unlink(slots, index, owned);
+            link(slots, index, to, to_owned);
         }
     }
 
@@ -260,45 +300,33 @@ impl<'a, F> Table<'a, F> {
         self.slots.clear();
         *self.state = TableState::new();
     }
+}
 
-    fn link(&mut self, index: u32, owner: Owner, owned: &mut u32) {
-        let next = if owner == NOBODY { NIL } else { core::mem::replace(owned, index) };
-        if let Some(next) = self.slots.get_mut(next) {
-            next.previous = index;
-        }
-        if let Some(desc) = self.slots.get_mut(index) {
-            desc.owner = owner;
-            desc.next = next;
-            desc.previous = NIL;
-        }
+/// Puts a descriptor that is in no list at the head of its owner's, which begins at `owned`.
+#[inline]
+pub(crate) fn link<F>(slots: &mut [PollDesc<F>], index: u32, owner: Owner, owned: &mut u32) {
+    let next = if owner == NOBODY { NIL } else { core::mem::replace(owned, index) };
+    if let Some(desc) = slots.get_mut(index as usize) {
+        desc.owner = owner;
+        desc.next = next;
+        desc.previous = NIL;
     }
-
-    fn unlink(&mut self, index: u32, owned: &mut u32) {
-        let Some(desc) = self.slots.get_mut(index) else { return };
-        let (next, previous) = (desc.next, desc.previous);
-        if let Some(next) = self.slots.get_mut(next) {
-            next.previous = previous;
-        }
-        match self.slots.get_mut(previous) {
-            Some(previous) => previous.next = next,
-            None if *owned == index => *owned = next,
-            None => {}
-        }
+    if let Some(next) = slots.get_mut(next as usize) {
+        next.previous = index;
     }
+}
 
-    /// Puts a slot whose generation has moved on at the tail of the free list, or retires it when its generations are used up.
-    fn free(&mut self, index: u32) {
-        let Some(desc) = self.slots.get_mut(index) else { return };
-        desc.next = NIL;
-        if desc.generation == 0 {
-            self.state.retired += 1;
-            return;
-        }
-        match self.slots.get_mut(self.state.free_tail) {
-            Some(tail) => tail.next = index,
-            None => self.state.free_head = index,
-        }
-        self.state.free_tail = index;
+#[inline]
+fn unlink<F>(slots: &mut [PollDesc<F>], index: u32, owned: &mut u32) {
+    let Some(desc) = slots.get(index as usize) else { return };
+    let (next, previous) = (desc.next, desc.previous);
+    if let Some(next) = slots.get_mut(next as usize) {
+        next.previous = previous;
+    }
+    match slots.get_mut(previous as usize) {
+        Some(previous) => previous.next = next,
+        None if *owned == index => *owned = next,
+        None => {}
     }
 }
 

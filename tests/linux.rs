@@ -306,6 +306,24 @@ fn each_addition_is_an_edge() {
     assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(4)));
 }
 
+/// A read that has emptied it makes no second one: what came since is reported.
+#[test]
+fn a_counter_of_more_than_one_is_read_once() {
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = TestPoller::new(&mut storage);
+    let unopened = EventFd::counter(2).unwrap();
+    let theirs = dup(&unopened);
+    let counter = unopened.open(&mut poller.io(Waiter::new(1))).unwrap();
+    assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(2)));
+    write(&theirs, &1u64.to_ne_bytes());
+    assert_eq!(read(&mut poller, &counter), Poll::Pending);
+    assert_eq!(poller.turn(SOON), [1]);
+    assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(1)));
+    // It may be a semaphore.
+    write(&theirs, &1u64.to_ne_bytes());
+    assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(1)));
+}
+
 #[test]
 fn a_full_counter_waits_for_room() {
     let mut storage = PollerStorage::<1>::new();
@@ -318,6 +336,8 @@ fn a_full_counter_waits_for_room() {
     assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(u64::MAX - 2)));
     poller.expect_waiters(&[2]);
     assert_eq!(add(&mut poller, &counter, 2), Poll::Ready(Ok(())));
+    assert_eq!(read(&mut poller, &counter), Poll::Pending);
+    poller.expect_waiters(&[1]);
     assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(2)));
     // The gates' own: the other direction's deadline is another one.
     counter.set_write_timeout(&mut poller.io(Waiter::new(1)), Some(Duration::ZERO)).unwrap();

@@ -105,6 +105,21 @@ fn g60_boottime_goes_on_during_suspend() {
     skip("g60_boottime_goes_on_during_suspend", "the machine would have to be suspended");
 }
 
+/// A read makes no second one: an expiration since then is reported.
+#[test]
+fn an_expiration_is_read_once() {
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = TestPoller::new(&mut storage);
+    let timer = monotonic(&mut poller);
+    set(&mut poller, &timer, TimerSpec::after(Duration::ZERO));
+    assert_eq!(expired(&mut poller, &timer), 1);
+    set(&mut poller, &timer, TimerSpec::after(Duration::ZERO));
+    eventually("its moment", || remaining(&mut poller, &timer).is_none());
+    assert_eq!(ask(&mut poller, &timer), Poll::Pending);
+    assert_eq!(poller.turn(SOON), [1]);
+    assert_eq!(ask(&mut poller, &timer), Poll::Ready(Ok(1)));
+}
+
 /// The poller's own clock says when, and the timer agrees.
 #[test]
 fn a_moment_of_the_pollers_clock() {

@@ -193,6 +193,49 @@ fn caught_panic_in_make_leaves_a_place_behind() {
     }
 }
 
+/// Opens a pipe, and panics.
+struct OpensAndPanics(OwnedFd);
+
+impl Source for OpensAndPanics {
+    type Opened = ();
+
+    fn open(self, io: &mut Io<'_>) -> Result<(), Rejected<Self>> {
+        io.open(self.0, Interest::READ).unwrap();
+        planned_panic()
+    }
+}
+
+// A handler may catch a panic of a source's: what it has itself, from before and from after, is closed when it ends.
+#[test]
+fn caught_panic_in_open_loses_the_handlers_descriptors() {
+    let mut storage = ReactorStorage::<Script, 2, 4>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let mut pipes: Vec<_> = (0..4).map(|_| pipe()).collect();
+    let (first, _first_writer) = pipes.pop().unwrap();
+    let make = |_: Token| {
+        let mut runs = 0;
+        script(move |cx: &mut Context<'_, Script>| {
+            runs += 1;
+            if runs == 1 {
+                let mut take = || pipes.pop().unwrap().0;
+                cx.open(take(), Interest::READ).unwrap();
+                expect_panic(|| drop(cx.spawn_with(OpensAndPanics(take()), |()| unreachable!())));
+                cx.open(take(), Interest::READ).unwrap();
+                cx.yield_now();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(()))
+        })
+    };
+    reactor.spawn_with((first, Interest::READ), make).unwrap();
+    reactor.run_once(Timeout::Now, &mut ()).unwrap();
+    assert_eq!((reactor.len(), reactor.descriptors()), (1, 3));
+    reactor.run_once(Timeout::Now, &mut ()).unwrap();
+    assert_eq!((reactor.len(), reactor.descriptors()), (0, 0));
+    reactor.spawn(idle()).unwrap();
+    reactor.spawn(idle()).unwrap();
+}
+
 // A panicking handler takes only its own descriptors with it, not one that took the slot of a descriptor that it had closed.
 #[test]
 fn end_after_panic_closes_anothers_descriptor() {

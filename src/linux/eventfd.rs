@@ -91,7 +91,8 @@ impl EventFd {
     /// [`Error::TimedOut`] by the read deadline, [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] with `EINVAL` for a descriptor of
     /// another kind.
     pub fn poll_read(&self, io: &mut Io<'_>) -> Poll<Result<u64, Error>> {
-        io.poll_io(self.token, Direction::Read, |fd| read_number(fd)?.ok_or(Errno::INVAL))
+        // More than one is what a counter gives, all that it had; a semaphore gives one, and perhaps has more.
+        io.poll_io_drained(self.token, Direction::Read, |fd| read_number(fd)?.ok_or(Errno::INVAL).map(|n| (n, n > 1)))
     }
 
     /// Adds `n`, all of it or nothing; waits while the counter would exceed 2⁶⁴ - 2.

@@ -187,6 +187,6 @@ impl TimerFd {
     /// on by itself. [`Error::TimedOut`], [`Error::Closed`], [`Error::NotOwner`]. `EINVAL` for a descriptor of another kind.
     pub fn poll_expirations(&self, io: &mut Io<'_>) -> Poll<Result<u64, Error>> {
         // The clock went back after the timer expired: the kernel has started it again, and there will be an edge.
-        io.poll_io(self.token, Direction::Read, |fd| read_number(fd)?.ok_or(Errno::AGAIN))
+        io.poll_io_drained(self.token, Direction::Read, |fd| read_number(fd)?.ok_or(Errno::AGAIN).map(|n| (n, true)))
     }
 }

@@ -16,9 +16,9 @@ use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
 use crate::gates::Waiter;
 use crate::interest::{Direction, Directions, Interest};
-use crate::poll_desc::{NOBODY, Owner, PollDesc, Step};
+use crate::poll_desc::{NIL, NOBODY, Owner, PollDesc, Step};
 use crate::storage::Slots;
-use crate::table::Table;
+use crate::table::{Table, link};
 use crate::time::Instant;
 use crate::token::Token;
 
@@ -134,15 +134,22 @@ impl Io<'_> {
     /// debug assertions are on. `ENOSPC` and `ENOMEM`, on event ports `EAGAIN`, when the kernel's limits are reached, `EINVAL` for
     /// [`Interest::EXCLUSIVE`] with [`Interest::PRIORITY`], for an epoll that would wait for itself, and, where debug assertions are on, for
     /// a descriptor that is no socket and would block.
+    #[inline]
     pub fn open(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         let blocks = cfg!(debug_assertions) && would_block(&fd, interest);
         self.open_unless(blocks, fd, interest)
     }
 
     /// Opens what does not block. The kernel goes first: what it cannot wait for is nothing that anybody makes non-blocking.
+    #[inline]
     pub(crate) fn open_unless(&mut self, blocks: bool, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         let token = self.open_nonblocking(fd, interest)?;
-        match blocks.then(|| self.close_at(token.index())).flatten() {
+        if blocks { self.refuse(token) } else { Ok(token) }
+    }
+
+    #[cold]
+    fn refuse(&mut self, token: Token) -> Result<Token, Rejected<OwnedFd>> {
+        match self.close_at(token.index(), self.waiter) {
             Some(fd) => Err(Rejected::new(fd, Errno::INVAL)),
             None => Ok(token),
         }
@@ -153,26 +160,27 @@ impl Io<'_> {
         self.slots.as_slice().iter().any(|desc| desc.fd().is_some_and(|open| open.as_raw_fd() == fd))
     }
 
+    #[inline(never)]
     fn open_nonblocking(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
         let interest = if arch::PRIORITY { interest } else { interest.without(Interest::PRIORITY) };
         if cfg!(debug_assertions) && arch::REPLACES && self.is_open(fd.as_raw_fd()) {
             return Err(Rejected::new(fd, Errno::EXIST));
         }
-        let state = &mut *self.state;
-        let mut table = Table::new(&mut state.table, self.slots.reborrow());
-        let token = table.insert_for(self.owner, &mut state.run.owned, fd, interest)?;
-        state.run.marks.set(Marks::OWNED);
-        let opened = match table.get_mut(token) {
-            Ok(desc) => open_desc(self.selector, token, desc, interest),
-            Err(error) => Err(error),
+        let (state, slots) = (&mut *self.state, self.slots.as_mut_slice());
+        let Some(token) = state.table.next(slots) else { return self.open_in_new_slot(fd, interest) };
+        let armed = match register(self.selector, &fd, token, interest) {
+            Ok(armed) => armed,
+            Err(error) => return Err(Rejected::new(fd, error)),
         };
-        match opened {
-            Ok(()) => Ok(token),
-            Err(error) => match table.remove_at(token.index(), &mut state.run.owned, None) {
-                Some(fd) => Err(Rejected::new(fd, error)),
-                None => Ok(token),
-            },
-        }
+        state.table.take(slots, token, fd, interest, armed);
+        link(slots, token.index(), self.owner, &mut state.run.owned);
+        state.run.marks.set(Marks::OWNED);
+        Ok(token)
+    }
+
+    #[cold]
+    fn open_in_new_slot(&mut self, fd: OwnedFd, interest: Interest) -> Result<Token, Rejected<OwnedFd>> {
+        if self.table().grow() { self.open_nonblocking(fd, interest) } else { Err(Rejected::new(fd, Error::Full)) }
     }
 
     /// Disarms a descriptor and gives it back: one `epoll_ctl`. Dropping it closes it. Go's `netpollclose` and `pollUnblock`.
@@ -186,35 +194,58 @@ impl Io<'_> {
     /// [`Error::Closed`] for a stale token, [`Error::NotOwner`]. That somebody else has closed the descriptor behind the poller's back is
     /// no error, but counted ([`Stats::lost_descriptors`]).
     pub fn close(&mut self, token: Token) -> Result<OwnedFd, Error> {
-        self.desc(token)?;
-        self.close_at(token.index()).ok_or(Error::Closed)
+        let fd = self.desc(token)?.fd.take().ok_or(Error::Closed)?;
+        self.disarm(token.index(), fd.as_fd(), self.waiter);
+        Ok(fd)
     }
 
-    pub(crate) fn close_at(&mut self, index: u32) -> Option<OwnedFd> {
-        let armed = self.slots.get_mut(index)?.gates.armed();
-        let state = &mut *self.state;
-        let fd = Table::new(&mut state.table, self.slots.reborrow()).remove_at(index, &mut state.run.owned, Some(self.waiter))?;
-        state.run.freed = true;
-        state.run.marks.set(Marks::OWNED);
-        // Before the descriptor can be closed: a duplicate would go on reporting under the dead number.
-        if self.selector.close(fd.as_fd(), armed).is_err() {
-            state.stats.lost_descriptors += 1;
-        }
+    /// As [`close`](Io::close), by place, in the name of `by`.
+    #[inline]
+    fn close_at(&mut self, index: u32, by: Waiter) -> Option<OwnedFd> {
+        let fd = self.slots.get_mut(index)?.fd.take()?;
+        self.disarm(index, fd.as_fd(), by);
         Some(fd)
     }
 
-    /// Closes every descriptor in the list that begins at `owned`.
-    pub(crate) fn close_owned(&mut self, owned: u32) {
+    /// Takes leave of a descriptor that was taken out of its slot.
+    #[inline(always)]
+    fn disarm(&mut self, index: u32, fd: BorrowedFd<'_>, by: Waiter) {
+        let (state, slots) = (&mut *self.state, self.slots.as_mut_slice());
+        let Some(desc) = slots.get(index as usize) else { return };
+        let armed = desc.gates.armed();
+        state.table.vacate(slots, index, &mut state.run.owned, Some(by));
+        state.run.freed = true;
+        state.run.marks.set(Marks::OWNED);
+        // Before the descriptor can be closed: a duplicate would go on reporting under the dead number.
+        if self.selector.close(fd, armed).is_err() {
+            state.stats.lost_descriptors += 1;
+        }
+    }
+
+    /// Closes every descriptor in the list of `owner`, which begins at `owned`.
+    pub(crate) fn close_owned(&mut self, owner: Owner, owned: u32) {
         let running = core::mem::replace(&mut self.state.run.owned, owned);
-        while self.close_at(self.state.run.owned).is_some() {}
+        while self.close_at(self.state.run.owned, Waiter::new(owner)).is_some() {}
         self.state.run.owned = running;
     }
 
     /// Closes every descriptor of `owner`, whose list may have been lost.
     pub(crate) fn close_all_of(&mut self, owner: Owner) {
         while let Some(index) = self.table().find_owned_by(owner) {
-            self.close_at(index);
+            self.close_at(index, Waiter::new(owner));
         }
+    }
+
+    /// Makes the list of `owner`, who runs, anew.
+    pub(crate) fn relink_all_of(&mut self, owner: Owner) {
+        let (run, slots) = (&mut self.state.run, self.slots.as_mut_slice());
+        run.owned = NIL;
+        for index in 0..slots.len() {
+            if slots.get(index).is_some_and(|desc| desc.fd.is_some() && desc.owner == owner) {
+                link(slots, index as u32, owner, &mut run.owned);
+            }
+        }
+        run.marks.set(Marks::OWNED);
     }
 
     /// Whether anybody waits for a descriptor in the list that begins at `owned`.
@@ -514,14 +545,13 @@ impl Io<'_> {
     }
 }
 
-/// Lets the kernel take a descriptor whose slot was just taken.
-fn open_desc(selector: &Selector, token: Token, desc: &mut PollDesc<OwnedFd>, interest: Interest) -> Result<(), Error> {
-    if !interest.has_direction() && !arch::PRIORITY {
+/// Lets the kernel take a descriptor; says what it is going to report.
+#[inline]
+fn register(selector: &Selector, fd: &OwnedFd, token: Token, interest: Interest) -> Result<Directions, Error> {
+    if !arch::PRIORITY && interest.directions() == Directions::NONE {
         return Err(Error::NotPollable);
     }
-    let armed = selector.open(desc.fd().ok_or(Error::Closed)?.as_fd(), token.to_u64(), interest)?;
-    desc.gates.arm(armed);
-    Ok(())
+    selector.open(fd.as_fd(), token.to_u64(), interest)
 }
 
 /// The kernel could not be asked for the edge that would end a wait.

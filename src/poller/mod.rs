@@ -305,6 +305,7 @@ impl Drop for Poller<'_> {
 mod tests {
     use super::*;
     use crate::interest::Interest;
+    use core::num::NonZeroU32;
 
     #[test]
     fn retired_slots_are_counted() {
@@ -314,7 +315,8 @@ mod tests {
         let token = poller.io(Waiter::new(1)).open(read, Interest::READ).unwrap();
         assert_eq!(poller.stats().retired_slots, 0);
         poller.parts.slots.get_mut(token.index()).unwrap().generation = u32::MAX;
-        poller.io(Waiter::new(1)).close_at(token.index()).unwrap();
+        let last = Token::new(token.index(), NonZeroU32::MAX);
+        poller.io(Waiter::new(1)).close(last).unwrap();
         assert_eq!((poller.stats().retired_slots, poller.io(Waiter::new(1)).stats().retired_slots), (1, 1));
     }
 }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 
-use super::{Io, Polled, Timeout, arm};
+use super::{Io, Polled, Stats, Timeout, arm};
 use crate::arch::{self, Event};
 use crate::deadline::Queue;
 use crate::error::Error;
@@ -98,7 +98,8 @@ impl Io<'_> {
     fn look(&mut self, timeout: Option<Duration>, mut each: impl FnMut(&PollDesc<OwnedFd>, Directions)) -> Result<bool, Error> {
         let (selector, state, descs) = (self.selector, &mut *self.state, self.slots.as_mut_slice());
         state.now = None;
-        let (mut broken, mut stale) = (false, 0);
+        state.stats.polls += 1;
+        let mut broken = false;
         let waited = selector.wait(timeout, |event| match find(descs, event.bits, arch::KEPT) {
             Some(desc) if is_about(&event, desc) => {
                 arm::disarm_unused(selector, &event, desc);
@@ -110,15 +111,16 @@ impl Io<'_> {
             }
             // No slot has the break pipe's index.
             _ if event.bits == Token::BREAK => broken = true,
-            _ => stale += 1,
+            _ => count_stale(&mut state.stats),
         });
-        state.stats.polls += 1;
         match waited {
-            Ok(events) => state.stats.events += events as u64 - u64::from(broken),
+            Ok(events) => state.stats.events += events as u64,
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        state.stats.stale_events += stale;
+        if broken {
+            state.stats.events -= 1;
+        }
         Ok(broken)
     }
 
@@ -153,6 +155,7 @@ impl Io<'_> {
         }
     }
 
+    #[inline(never)]
     fn expire_due(&mut self, mut each: impl FnMut(Waiter)) {
         let state = &mut *self.state;
         let now = state.now();
@@ -166,6 +169,11 @@ impl Io<'_> {
             }
         }
     }
+}
+
+#[cold]
+fn count_stale(stats: &mut Stats) {
+    stats.stale_events += 1;
 }
 
 /// Whether an event whose bits may not all have come back is this descriptor's.

@@ -6,7 +6,7 @@ use core::task::Poll;
 use core::time::Duration;
 
 use super::handler::Handler;
-use super::ready::{HandlerId, Header, NIL, ReactorState, Roster};
+use super::roster::{HandlerId, Header, NIL, ReactorState, Roster};
 use super::storage::{Cell, Place, put};
 use crate::deadline::{Node, Queue};
 use crate::error::{Error, Rejected};
@@ -66,7 +66,7 @@ impl<H> Handlers<'_, H> {
             }
             Err(rejected) => {
                 // What it had opened before it failed.
-                io.as_owner(Waiter::new(index), index).close_owned(owned);
+                io.close_owned(index, owned);
                 self.roster().give_back(index);
                 Err(rejected)
             }
@@ -83,20 +83,21 @@ impl<H> Handlers<'_, H> {
 
     /// Ends a handler that is not running: closes its descriptors, frees its place, drops it.
     pub(super) fn end(&mut self, io: &mut Io<'_>, index: u32) {
-        if let Some(header) = self.headers.get(index) {
-            let owned = header.owned;
-            io.as_owner(Waiter::new(index), index).close_owned(owned);
+        let owned = self.headers.get(index).map_or(NIL, |header| header.owned);
+        if owned != NIL {
+            io.close_owned(index, owned);
         }
-        self.roster().leave(index);
+        let mut roster = self.roster();
+        roster.leave(index);
         io.run().freed = true;
-        io.run().handlers_full = !self.roster().has_room();
+        io.run().handlers_full = !roster.has_room();
         // Last, because a handler's own drop may panic.
         self.put(index, Cell::Vacant);
     }
 
     /// Undoes what a panic has left behind of a handler, whose list of descriptors may not be true.
     pub(super) fn undo(&mut self, io: &mut Io<'_>, index: u32) {
-        io.as_owner(Waiter::new(index), index).close_all_of(index);
+        io.close_all_of(index);
         self.roster().set_owned(index, NIL);
         io.run().freed = true;
     }
@@ -116,6 +117,10 @@ impl<H> Handlers<'_, H> {
         let reserved = self.state.reserved;
         self.undo(io, reserved);
         self.roster().give_back(reserved);
+        if self.state.running != NIL {
+            // The panic may have come while another list than its own was being made.
+            io.relink_all_of(self.state.running);
+        }
     }
 
     #[inline]
@@ -280,7 +285,7 @@ impl<'a, H: Handler> Context<'a, H> {
 
     /// Makes [`Reactor::run`](crate::Reactor::run) return after this round.
     pub fn stop(&mut self) {
-        self.handlers.state.stop = true;
+        self.handlers.state.stop();
     }
 
     /// Runs this handler again in the next round: for those who stop early of their own will and are not done.

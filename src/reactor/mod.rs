@@ -4,7 +4,7 @@ mod context;
 mod handler;
 mod outbox;
 mod pass;
-mod ready;
+mod roster;
 mod storage;
 
 use core::num::NonZeroU8;
@@ -14,7 +14,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 pub use context::Context;
 pub use handler::{Callback, Handler};
 pub use outbox::Outbox;
-pub use ready::HandlerId;
+pub use roster::HandlerId;
 #[cfg(feature = "alloc")]
 pub use storage::BoxedReactorStorage;
 pub use storage::{LendReactor, ReactorStorage};
@@ -27,7 +27,7 @@ use crate::poller::{Io, Poller, Stats, Timeout};
 use crate::source::Source;
 use crate::time::{Clock, Instant};
 use context::Handlers;
-use ready::{NIL, ReactorState, Roster};
+use roster::{NIL, ReactorState, Roster};
 use storage::{HandlerParts, ReactorParts};
 
 /// System calls per direction of a descriptor and run of a handler, unless [`Reactor::with_budget`] says otherwise.
@@ -162,7 +162,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
 
     /// Makes [`run`](Reactor::run) return, at once if it is called later.
     pub fn stop(&mut self) {
-        self.state.stop = true;
+        self.state.stop();
     }
 
     /// Runs handlers until one calls [`Context::stop`], or until none is left.
@@ -177,7 +177,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
     pub fn run(&mut self, shared: &mut H::Shared) -> Result<(), Error> {
         // The last handler may be one that a panic has left half-run.
         self.recover();
-        if core::mem::take(&mut self.state.stop) || self.is_empty() {
+        if self.state.take_stop() {
             return Ok(());
         }
         self.turn(Timeout::Never, false, shared)
@@ -221,9 +221,10 @@ impl<'s, H: Handler> Reactor<'s, H> {
     fn turn(&mut self, timeout: Timeout, once: bool, shared: &mut H::Shared) -> Result<(), Error> {
         let (handlers, io) = self.outside();
         let mut cx = Context { io, handlers, shared };
+        cx.handlers.state.is_over |= once;
         loop {
             cx.pass(timeout)?;
-            if once || core::mem::take(&mut cx.handlers.state.stop) || cx.handlers.state.len() == 0 {
+            if cx.handlers.state.is_over && (once || cx.handlers.state.take_stop()) {
                 return Ok(());
             }
         }

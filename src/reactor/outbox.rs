@@ -7,7 +7,7 @@ use heapless::{Deque, Vec};
 
 use super::context::Context;
 use super::handler::Handler;
-use super::ready::HandlerId;
+use super::roster::HandlerId;
 use crate::error::{Error, Rejected};
 use crate::poller::Marks;
 use crate::stream::Writer;

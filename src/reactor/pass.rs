@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::context::{Context, Handlers};
 use super::handler::Handler;
-use super::ready::NIL;
+use super::roster::NIL;
 use super::storage::Cell;
 use crate::deadline::Queue;
 use crate::error::Error;
@@ -28,20 +28,14 @@ impl<H: Handler> Context<'_, H> {
         // From here on a panic, be it of the program's clock, loses none of them.
         let mut round = Round { cx: self, next: 0 };
         let Context { io, handlers, .. } = &mut *round.cx;
-        if core::mem::take(&mut handlers.state.released) {
-            // Or whom the kernel has woken would take the room that another has waited for.
-            handlers.roster().queue_woken();
-        }
-        let (state, headers) = (&mut *handlers.state, handlers.headers.as_mut_slice());
-        io.expire(|waiter| state.enqueue(headers, waiter.get()));
-        handlers.fire_timers(io);
-        let emptied = if broken { handlers.wake(io) } else { Ok(()) };
+        let nothing_else = !broken && !handlers.state.released && !handlers.has_timers(io);
+        let noted = if nothing_else { Ok(()) } else { handlers.note(io, broken) };
         handlers.roster().begin_round();
         io.run().begin_pass();
         while let Some(index) = round.next() {
             round.cx.dispatch(index);
         }
-        emptied
+        noted
     }
 
     #[inline(always)]
@@ -112,13 +106,20 @@ impl<H> Handlers<'_, H> {
         Queue::new(&mut self.state.timers, self.timers.reborrow())
     }
 
+    /// Whether any timer or deadline is set.
+    #[inline]
+    fn has_timers(&self, io: &Io<'_>) -> bool {
+        self.state.timers.len() != 0 || io.has_deadlines()
+    }
+
     /// How long the kernel may wait; `None` is for ever.
     #[inline]
     fn longest_wait(&mut self, io: &mut Io<'_>, timeout: Timeout) -> Option<Duration> {
-        if timeout == Timeout::Never && self.state.timers.len() == 0 && !io.has_deadlines() {
-            return None;
+        match timeout {
+            Timeout::Now => Some(Duration::ZERO),
+            Timeout::Never if !self.has_timers(io) => None,
+            _ => self.longest_wait_timed(io, timeout),
         }
-        self.longest_wait_timed(io, timeout)
     }
 
     #[inline(never)]
@@ -130,14 +131,37 @@ impl<H> Handlers<'_, H> {
     /// Slots may have been freed: whoever waits for room gets a turn.
     #[inline]
     pub(super) fn look_after_freed(&mut self, io: &mut Io<'_>) {
-        if core::mem::take(&mut io.run().freed) {
+        if io.run().freed {
+            io.run().freed = false;
             self.roster().begin_release();
         }
         if self.state.is_releasing() {
-            // Whoever waits wants one of the two.
-            let has_room = self.roster().has_room() || io.has_descriptor_room();
-            self.roster().release_next(has_room);
+            self.release(io);
         }
+    }
+
+    #[inline(never)]
+    fn release(&mut self, io: &mut Io<'_>) {
+        // Whoever waits wants one of the two.
+        let has_room = self.roster().has_room() || io.has_descriptor_room();
+        self.roster().release_next(has_room);
+    }
+
+    /// Notes what has happened besides readiness.
+    #[inline(never)]
+    fn note(&mut self, io: &mut Io<'_>, broken: bool) -> Result<(), Error> {
+        if core::mem::take(&mut self.state.released) {
+            // Or whom the kernel has woken would take the room that another has waited for.
+            self.roster().queue_woken();
+        }
+        let (state, headers) = (&mut *self.state, self.headers.as_mut_slice());
+        io.expire(|waiter| state.enqueue(headers, waiter.get()));
+        self.fire_timers(io);
+        if !broken {
+            return Ok(());
+        }
+        self.roster().wake();
+        io.empty_break_pipe()
     }
 
     #[inline]
@@ -160,17 +184,11 @@ impl<H> Handlers<'_, H> {
         }
     }
 
-    #[cold]
-    fn wake(&mut self, io: &mut Io<'_>) -> Result<(), Error> {
-        self.roster().wake();
-        io.empty_break_pipe()
-    }
-
     /// The rest of a run that was more than a wait.
     #[inline(never)]
     fn finish(&mut self, io: &mut Io<'_>, index: u32, finished: bool) {
-        self.state.running = NIL;
         self.undo_half_made(io);
+        self.state.running = NIL;
         let marks = core::mem::replace(&mut io.run().marks, Marks::NONE);
         if marks.has(Marks::OWNED) {
             let owned = io.run().owned;

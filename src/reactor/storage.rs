@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 
-use super::ready::Header;
+use super::roster::Header;
 use crate::deadline::Node;
 use crate::error::Error;
 use crate::poller::{LendPoller, PollerParts, PollerStorage};
@@ -45,7 +45,7 @@ impl<H> HandlerParts<'_, H> {
     /// Drops every handler. The headers last: if a handler's drop panics, they say where the others are.
     pub(super) fn clear(&mut self) {
         let used = self.headers.len();
-        self.places.iter().take(used).for_each(|place| put(place, Cell::Vacant));
+        self.places.iter_mut().take(used).for_each(|place| *place.get_mut() = Cell::Vacant);
         self.headers.clear();
         self.timers.clear();
     }

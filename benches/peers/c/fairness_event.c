@@ -26,7 +26,7 @@ void fairness_event(struct fairness *counters, const int *fds, int floods) {
     struct event **events = calloc(floods + 1, sizeof *events);
     for (int at = 0; at <= floods; at++) {
         events[at] = event_new(peer.base, fds[at], EV_READ | EV_PERSIST, at == floods ? on_quiet : on_flood, &peer);
-        if (event_add(events[at], NULL)) abort();
+        if (event_add(events[at], NULL)) fairness_die("event_add");
     }
     event_base_dispatch(peer.base);
     for (int at = 0; at <= floods; at++) event_free(events[at]);

@@ -10,7 +10,7 @@ static void serve(struct fairness *counters, const int *fds, int floods, enum un
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     for (int at = 0; at <= floods; at++) {
         struct epoll_event event = {.events = EPOLLIN | (until == ONCE ? 0 : EPOLLET), .data.u32 = at};
-        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[at], &event)) abort();
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[at], &event)) fairness_die("epoll_ctl");
     }
     while (!atomic_load_explicit(&counters->stop, memory_order_acquire)) {
         struct epoll_event events[128];

@@ -18,8 +18,8 @@ static void give_bytes(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
 static void on_flood(uv_stream_t *of, ssize_t n, const uv_buf_t *buf) {
     (void)buf;
     struct stream *stream = of->data;
-    if (n < 0) abort();
-    atomic_fetch_add_explicit(&stream->counters->operations, 1, memory_order_relaxed);
+    if (n < 0) fairness_die(uv_strerror(n));
+    if (n > 0) fairness_count(stream->counters);
 }
 
 static void on_quiet(uv_stream_t *of, ssize_t n, const uv_buf_t *buf) {
@@ -32,12 +32,12 @@ static void on_quiet(uv_stream_t *of, ssize_t n, const uv_buf_t *buf) {
 void fairness_uv(struct fairness *counters, const int *fds, int floods) {
     uv_loop_t loop;
     struct stream *streams = calloc(floods + 1, sizeof *streams);
-    if (uv_loop_init(&loop)) abort();
+    if (uv_loop_init(&loop)) fairness_die("uv_loop_init");
     for (int at = 0; at <= floods; at++) {
         struct stream *stream = &streams[at];
         stream->counters = counters;
         /* libuv closes what it was given. */
-        if (uv_tcp_init(&loop, &stream->tcp) || uv_tcp_open(&stream->tcp, dup(fds[at]))) abort();
+        if (uv_tcp_init(&loop, &stream->tcp) || uv_tcp_open(&stream->tcp, dup(fds[at]))) fairness_die("uv_tcp_open");
         stream->tcp.data = stream;
         uv_read_start((uv_stream_t *)&stream->tcp, give_bytes, at == floods ? on_quiet : on_flood);
     }

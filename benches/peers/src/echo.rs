@@ -18,8 +18,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::exact::calls_of;
 use crate::measure::{interleave, median};
 use crate::report::{Report, Row};
+use crate::trouble::retried;
 use crate::work::Options;
 
 const WORKLOAD: &str = "echo";
@@ -194,14 +196,14 @@ pub struct Server {
 
 impl Server {
     /// Starts a program that says `listening on ADDRESS`, then the number of its process if it runs under a tool.
-    pub fn start(command: &mut Command, under_tool: bool) -> Server {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    pub fn start(command: &mut Command, under_tool: bool) -> Result<Server, String> {
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{command:?}: {error}"))?;
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
         let line = lines.next().unwrap_or_default();
         let addr = line.strip_prefix("listening on ").and_then(|addr| addr.parse().ok());
-        let addr = addr.unwrap_or_else(|| panic!("{command:?}: {line}"));
-        let pid = if under_tool { lines.next().and_then(|pid| pid.parse().ok()).expect("a process number") } else { child.id() };
-        Server { child, pid, addr }
+        let addr = addr.ok_or_else(|| format!("{command:?} does not listen, but says {line:?}"))?;
+        let pid = if under_tool { lines.next().and_then(|pid| pid.parse().ok()) } else { Some(child.id()) };
+        Ok(Server { child, pid: pid.ok_or_else(|| format!("{command:?} does not say its number"))?, addr })
     }
 
     /// Ends it in the way that tools count to the end of.
@@ -225,7 +227,7 @@ impl Drop for Server {
     }
 }
 
-fn server(tool: &[&str], peer: &Peer, load: Load) -> Server {
+fn server(tool: &[&str], peer: &Peer, load: Load) -> Result<Server, String> {
     let program = std::env::current_exe().expect("the path of this program");
     let mut command = match tool {
         [] => Command::new(program),
@@ -291,19 +293,25 @@ fn row(load: Load, peer: &Peer, measure: &'static str, value: f64, ratio: Option
     Row { workload: WORKLOAD, case: load.name(), peer: peer.name.to_owned(), measure, value, ratio }
 }
 
+/// One round.
+fn under_load(server: &Result<Server, String>, load: Load) -> Result<Answer, String> {
+    let server = server.as_ref().map_err(String::clone)?;
+    retried(|| put_load(server, load, ["--seconds", "0.4"]))
+}
+
 /// CPU time of the server per request, and requests per second.
 fn time(load: Load, options: &Options, report: &mut Report) {
     let peers = load.peers(options);
     eprintln!("{WORKLOAD} {}: times of {} peers, {} rounds", load.name(), peers.len(), options.rounds);
-    let servers: Vec<Server> = peers.iter().map(|peer| server(&[], peer, load)).collect();
+    let servers: Vec<_> = peers.iter().map(|peer| server(&[], peer, load)).collect();
     let mut rates = vec![Vec::new(); peers.len()];
-    let results = interleave(options.rounds, peers.len(), |peer| match put_load(&servers[peer], load, ["--seconds", "0.4"]) {
+    let results = interleave(options.rounds, peers.len(), |peer| match under_load(&servers[peer], load) {
         Ok(answer) => {
             rates[peer].push(answer.requests / answer.seconds);
             answer.cpu_ns / answer.requests
         }
         Err(error) => {
-            report.fail(WORKLOAD, format!("{} {}: {error}", load.name(), peers[peer].name));
+            report.fail(WORKLOAD, format!("{} on {}: {error}", load.name(), peers[peer].name));
             f64::NAN
         }
     });
@@ -324,7 +332,7 @@ fn count(load: Load, options: &Options, report: &mut Report) {
     let mut floor = BTreeMap::new();
     for peer in peers {
         if let Err(error) = count_peer(peer, load, requests, &mut floor, report) {
-            report.fail(WORKLOAD, format!("{} {}: {error}", load.name(), peer.name));
+            report.fail(WORKLOAD, format!("{} on {}: {error}", load.name(), peer.name));
         }
     }
 }
@@ -359,9 +367,12 @@ fn count_peer(
 
 /// Runs so many requests against a server under a tool, and gives what that has written.
 fn under(tool: &[&str], peer: &Peer, load: Load, requests: usize, answer: &Path) -> Result<String, String> {
-    let server = server(tool, peer, load);
-    let answered = put_load(&server, load, ["--requests", &requests.to_string()]);
-    server.stop();
+    let answered = retried(|| {
+        let server = server(tool, peer, load)?;
+        let answered = put_load(&server, load, ["--requests", &requests.to_string()]);
+        server.stop();
+        answered
+    });
     answered.map_err(|error| format!("under {}: {error}", tool[0]))?;
     std::fs::read_to_string(answer).map_err(|error| error.to_string())
 }
@@ -380,9 +391,5 @@ fn system_calls(peer: &Peer, load: Load, requests: usize) -> Result<BTreeMap<Str
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let path = file.path().to_str().expect("a temporary file with a plain name");
     let table = under(&["strace", "-f", "-c", "-U", "calls,name", "-o", path], peer, load, requests, file.path())?;
-    let line = |line: &str| {
-        let (calls, name) = line.trim().split_once(' ')?;
-        Some((name.trim().to_owned(), calls.parse().ok()?)).filter(|(name, _)| name != "total")
-    };
-    Ok(table.lines().filter_map(line).collect())
+    Ok(calls_of(&table).into_iter().map(|(name, calls)| (name, calls as f64)).collect())
 }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::report::{Report, Row};
+use crate::trouble::{describe, retried};
 use crate::work::{Case, Entry, Options, Workload};
 
 /// Calls by name.
-type Calls = BTreeMap<String, u64>;
+pub type Calls = BTreeMap<String, u64>;
 
 /// Counts all cases of a workload.
 pub fn count(workload: &'static Workload, options: &Options, report: &mut Report) {
@@ -19,7 +20,7 @@ pub fn count(workload: &'static Workload, options: &Options, report: &mut Report
         for entry in entries {
             let ops = (case.ops / 10).max(1);
             let run = |count: &dyn Fn(&Run<'_>) -> Result<Calls, String>| {
-                let [short, long] = [ops, 2 * ops].map(|ops| count(&Run { workload, case, entry, ops }));
+                let [short, long] = [ops, 2 * ops].map(|ops| retried(|| count(&Run { workload, case, entry, ops })));
                 Ok::<_, String>(per_op(&short?, &long?, ops))
             };
             let mut add = |measure, value| {
@@ -58,7 +59,8 @@ fn total(per_op: &BTreeMap<String, f64>) -> f64 {
     per_op.values().fold(0.0, |total, number| total + number)
 }
 
-fn per_op(short: &Calls, long: &Calls, ops: u64) -> BTreeMap<String, f64> {
+/// The difference of two runs, one of which did so many operations more.
+pub fn per_op(short: &Calls, long: &Calls, ops: u64) -> BTreeMap<String, f64> {
     let difference = |name: &str, calls: u64| (calls as f64 - short.get(name).map_or(0.0, |&n| n as f64)) / ops as f64;
     long.iter().map(|(name, &calls)| (name.clone(), difference(name, calls))).filter(|(_, calls)| *calls >= 0.0005).collect()
 }
@@ -84,14 +86,8 @@ impl Run<'_> {
             .output()
             .map_err(|error| format!("{tool}: {error}"))?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() { Ok(said) } else { Err(format!("{tool}: {}: {}", output.status, own_words(&said))) }
+        if output.status.success() { Ok(said) } else { Err(format!("{tool}: {}", describe(output.status, &said))) }
     }
-}
-
-/// What a program said before it failed, without what valgrind adds.
-pub fn own_words(said: &str) -> String {
-    let own = said.lines().filter(|line| !line.starts_with("==") && !line.trim().is_empty());
-    own.take(3).collect::<Vec<_>>().join("; ")
 }
 
 /// One entry: all instructions in user space.
@@ -108,12 +104,16 @@ fn system_calls(run: &Run<'_>) -> Result<Calls, String> {
     let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
     let path = file.path().to_str().ok_or("a temporary file without a plain name")?;
     run.under("strace", &["-f", "-c", "-U", "calls,name", "-o", path])?;
-    let table = std::fs::read_to_string(file.path()).map_err(|error| error.to_string())?;
+    std::fs::read_to_string(file.path()).map(|table| calls_of(&table)).map_err(|error| error.to_string())
+}
+
+/// What strace has counted.
+pub fn calls_of(table: &str) -> Calls {
     let line = |line: &str| {
         let (calls, name) = line.trim().split_once(' ')?;
         Some((name.trim().to_owned(), calls.parse().ok()?)).filter(|(name, _)| name != "total")
     };
-    Ok(table.lines().filter_map(line).collect())
+    table.lines().filter_map(line).collect()
 }
 
 #[cfg(test)]
@@ -128,10 +128,5 @@ mod tests {
         let expected = [("epoll_wait", 0.02), ("futex", 0.5), ("read", 2.0)];
         assert_eq!(per_op(&calls(3, 10), &long, 100), expected.map(|(name, per_op)| (name.to_owned(), per_op)).into());
         assert!(total(&BTreeMap::new()).is_sign_positive());
-    }
-
-    #[test]
-    fn words_of_the_program_are_told_from_those_of_valgrind() {
-        assert_eq!(own_words("==1== Callgrind\n\nepoll_ctl: No space left\n==1== Terminating"), "epoll_ctl: No space left");
     }
 }

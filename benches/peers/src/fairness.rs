@@ -1,20 +1,23 @@
 //! W8: how long a quiet connection waits for its turn beside others that are flooded, by the clock and in operations of those others.
 //!
-//! The loop reads 512 bytes at a time, on a core of its own. A client on another core keeps every flooded connection full, and now and then
-//! sends the quiet one a byte.
+//! The loop reads 512 bytes at a time. By the clock it has a core of its own, and a client on another core keeps every flooded connection full and
+//! now and then sends the quiet one a byte. Operations are counted on one thread: whoever reads a flooded connection fills it up again.
 
 mod c;
+mod clock;
+mod count;
 mod mio;
 mod netpoll;
 mod tokio;
 
 use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::measure::{median, monotonic};
 use crate::report::{Report, Row};
-use crate::threads::pin;
+use crate::trouble::{describe, end_if_hung, retried};
 use crate::work::Options;
 
 pub const NAME: &str = "fairness";
@@ -25,14 +28,8 @@ pub const PEERS: &[&str] =
 /// Of the loop's end of a flooded connection.
 const READ: usize = 512;
 
-/// Between two bytes of the quiet connection, in nanoseconds.
-const GAP: u64 = 200_000;
-
-/// So long a quiet connection waits for its turn, in nanoseconds; then the flood pauses until it has come.
-const LIMIT: u64 = 20_000_000;
-
-/// After which nothing will come.
-const NEVER: u64 = 10_000_000_000;
+/// Times that a peer is found to let the quiet connection wait for as long as can be: all others would be the same, and take long.
+const ENOUGH: usize = 5;
 
 /// What the loop counts: `struct fairness` in c/fairness.h.
 #[repr(C)]
@@ -43,6 +40,9 @@ struct Counters {
     operations_at_run: AtomicU64,
     nanos_at_run: AtomicU64,
     stop: AtomicBool,
+    /// Where operations are counted: what is done when a flooded connection was read, and when the quiet one was.
+    flooded: Option<extern "C" fn()>,
+    quiet: Option<extern "C" fn()>,
 }
 
 impl Counters {
@@ -50,6 +50,9 @@ impl Counters {
     #[inline]
     fn count(&self) {
         self.operations.fetch_add(1, Ordering::Relaxed);
+        if let Some(flooded) = self.flooded {
+            flooded();
+        }
     }
 
     /// The quiet connection was read.
@@ -57,6 +60,9 @@ impl Counters {
         self.operations_at_run.store(self.operations.load(Ordering::Relaxed), Ordering::Relaxed);
         self.nanos_at_run.store(monotonic(), Ordering::Relaxed);
         self.runs.fetch_add(1, Ordering::Release);
+        if let Some(quiet) = self.quiet {
+            quiet();
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -81,95 +87,98 @@ const SERVERS: [Serve; 11] = [
     netpoll::serve::<1>,
 ];
 
-/// Adds all rows, which are times, and counts that depend on them.
-pub fn run(options: &Options, report: &mut Report) {
-    if !options.times {
-        return;
-    }
-    let peers: Vec<_> = PEERS.iter().zip(SERVERS).filter(|(peer, _)| options.wants(peer)).collect();
-    for floods in [1, 8] {
-        let case = format!("{floods} flooded");
-        eprintln!("{NAME} {case}: {} peers, {} rounds", peers.len(), options.rounds);
-        let mut rounds = vec![Vec::new(); peers.len()];
-        for _ in 0..options.rounds {
-            for ((_, serve), rounds) in peers.iter().zip(&mut rounds) {
-                rounds.push(round(*serve, floods, if options.quick { 100 } else { 300 }));
-            }
-        }
-        type Figure = (&'static str, fn(&Round) -> f64);
-        let figures: [Figure; 4] = [
-            ("us p50", Round::median_us),
-            ("us p99", Round::late_us),
-            ("operations p50", Round::operations),
-            ("operations, most", Round::most),
-        ];
-        for (measure, figure) in figures {
-            for ((peer, _), rounds) in peers.iter().zip(&rounds) {
-                let value = median(rounds.iter().map(figure).collect());
-                report.add(Row { workload: NAME, case: case.clone(), peer: (**peer).to_owned(), measure, value, ratio: None });
-            }
-        }
-    }
-    report.note(NAME, "20 ms: the flood pauses when the quiet connection has waited for so long. `raw` and `mio` read until EAGAIN.");
-    report.note(NAME, "Operations: reads of flooded connections between the quiet one's readiness and its turn. netpoll promises flooded ones × budget (32).");
-}
-
-/// What one round found, in order.
-#[derive(Clone, Default)]
-struct Round {
-    nanos: Vec<u64>,
-    operations: Vec<u64>,
+/// `peers quiet`: one round of one peer.
+#[derive(Debug, clap::Args)]
+pub struct Round {
+    /// Counts operations, and prints the median and the most; else microseconds, the median and the 99th percentile
+    #[arg(long)]
+    count: bool,
+    peer: String,
+    /// Connections that are flooded
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=8))]
+    flooded: u8,
+    /// Bytes that the quiet one is sent
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pings: u32,
 }
 
 impl Round {
-    fn median_us(&self) -> f64 {
-        self.nanos[self.nanos.len() / 2] as f64 / 1e3
-    }
-
-    fn late_us(&self) -> f64 {
-        self.nanos[self.nanos.len() * 99 / 100] as f64 / 1e3
-    }
-
-    fn operations(&self) -> f64 {
-        self.operations[self.operations.len() / 2] as f64
-    }
-
-    fn most(&self) -> f64 {
-        self.operations[self.operations.len() - 1] as f64
+    pub fn run(&self) -> Result<(), String> {
+        let peer = PEERS.iter().position(|peer| *peer == self.peer).ok_or_else(|| format!("no such peer: {}", self.peer))?;
+        end_if_hung();
+        let (serve, flooded, pings) = (SERVERS[peer], usize::from(self.flooded), self.pings as usize);
+        let [first, second] =
+            if self.count { count::round(serve, flooded, pings) } else { clock::round(serve, flooded, pings).map(|nanos| nanos / 1e3) };
+        println!("{first} {second}");
+        Ok(())
     }
 }
 
-fn round(serve: Serve, floods: usize, pings: usize) -> Round {
-    let counters: &'static Counters = Box::leak(Box::default());
-    let (mut theirs, ours): (Vec<_>, Vec<_>) = (0..=floods).map(|_| connection()).unzip();
-    let quiet = theirs.pop().unwrap();
-    let server = std::thread::spawn(move || {
-        pin(1);
-        serve(counters, ours);
-    });
-    let client = std::thread::spawn(move || {
-        pin(0);
-        let mut client = Client { counters, flood: Flood { streams: theirs, next: 0 }, quiet };
-        let mut round = Round::default();
-        for ping in 0..pings + pings / 10 {
-            let (nanos, operations) = client.ping();
-            // The first ones warm up.
-            if ping >= pings / 10 {
-                round.nanos.push(nanos);
-                round.operations.push(operations);
+/// Adds all rows.
+pub fn run(options: &Options, report: &mut Report) {
+    let peers: Vec<&str> = PEERS.iter().copied().filter(|peer| options.wants(peer)).collect();
+    for flooded in [1, 8] {
+        if options.times {
+            eprintln!("{NAME} {flooded} flooded: times of {} peers, {} rounds", peers.len(), options.rounds);
+            let how = How { count: false, flooded, pings: if options.quick { 100 } else { 300 } };
+            how.measure(&peers, options.rounds, ["us p50", "us p99"], report);
+        }
+        if options.exact {
+            eprintln!("{NAME} {flooded} flooded: operations of {} peers", peers.len());
+            let how = How { count: true, flooded, pings: if options.quick { 100 } else { 1000 } };
+            how.measure(&peers, 1, ["operations, median", "operations, most"], report);
+        }
+    }
+    for note in [
+        "Operations: reads of flooded connections between the quiet one's byte and its turn. netpoll promises at most flooded ones × budget (32), less \
+         one. 20 000 or 20 ms: the flood pauses when the quiet connection has waited for so long; it would never have had its turn.",
+        "`raw` and `mio` read until EAGAIN, which never comes of a flooded connection; so does `raw:short`, whose reads are never short. `raw:lt`, libev and \
+         libevent read once for each event.",
+    ] {
+        report.note(NAME, note);
+    }
+}
+
+/// What a round is.
+#[derive(Clone, Copy)]
+struct How {
+    count: bool,
+    flooded: u8,
+    pings: u32,
+}
+
+impl How {
+    /// Two figures of each peer: medians of the rounds.
+    fn measure(self, peers: &[&'static str], rounds: u32, measures: [&'static str; 2], report: &mut Report) {
+        let mut found = vec![[Vec::new(), Vec::new()]; peers.len()];
+        for _ in 0..rounds {
+            for (peer, found) in peers.iter().zip(&mut found) {
+                match retried(|| self.in_process(peer)) {
+                    Ok(figures) => found.iter_mut().zip(figures).for_each(|(found, figure)| found.push(figure)),
+                    Err(why) => report.fail(NAME, format!("{} flooded on {peer}: {why}", self.flooded)),
+                }
             }
         }
-        counters.stop.store(true, Ordering::Release);
-        client.quiet.write_all(b"q").unwrap();
-        // The connections live until the loop has ended.
-        (round, client)
-    });
-    let (mut round, client) = client.join().unwrap();
-    server.join().unwrap();
-    drop(client);
-    round.nanos.sort_unstable();
-    round.operations.sort_unstable();
-    round
+        for (at, measure) in measures.into_iter().enumerate() {
+            for (peer, found) in peers.iter().zip(&found).filter(|(_, found)| !found[at].is_empty()) {
+                let case = format!("{} flooded", self.flooded);
+                report.add(Row { workload: NAME, case, peer: (*peer).to_owned(), measure, value: median(found[at].clone()), ratio: None });
+            }
+        }
+    }
+
+    /// One round of one peer, in a process of its own, whose end does not end this one.
+    fn in_process(self, peer: &str) -> Result<[f64; 2], String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.arg("quiet").args(self.count.then_some("--count")).args([peer, &self.flooded.to_string(), &self.pings.to_string()]);
+        let output = command.env("RUST_BACKTRACE", "0").output().map_err(|error| error.to_string())?;
+        let figures: Vec<f64> = String::from_utf8_lossy(&output.stdout).split_whitespace().map_while(|word| word.parse().ok()).collect();
+        match figures[..] {
+            [first, second] if output.status.success() => Ok([first, second]),
+            _ => Err(describe(output.status, &String::from_utf8_lossy(&output.stderr))),
+        }
+    }
 }
 
 /// The client's end, then the loop's.
@@ -184,49 +193,34 @@ fn connection() -> (TcpStream, TcpStream) {
     (theirs, ours)
 }
 
-struct Client {
-    counters: &'static Counters,
-    flood: Flood,
-    quiet: TcpStream,
-}
-
-impl Client {
-    /// Nanoseconds and operations from the readiness of the quiet connection to its turn.
-    fn ping(&mut self) -> (u64, u64) {
-        let rest = monotonic() + GAP;
-        while monotonic() < rest {
-            self.flood.go_on();
-        }
-        let runs = self.counters.runs.load(Ordering::Acquire);
-        let start = monotonic();
-        self.quiet.write_all(b"q").unwrap();
-        let before = self.counters.operations.load(Ordering::Relaxed);
-        while self.counters.runs.load(Ordering::Acquire) == runs {
-            let waited = monotonic() - start;
-            assert!(waited < NEVER, "the quiet connection's turn never comes");
-            if waited < LIMIT {
-                self.flood.go_on();
-            }
-        }
-        let [nanos, operations] = [&self.counters.nanos_at_run, &self.counters.operations_at_run].map(|of| of.load(Ordering::Relaxed));
-        (nanos - start, operations.saturating_sub(before))
-    }
-}
-
+/// The far ends of the flooded connections.
 struct Flood {
     streams: Vec<TcpStream>,
     next: usize,
 }
 
 impl Flood {
+    fn new(streams: Vec<TcpStream>) -> Flood {
+        Flood { streams, next: 0 }
+    }
+
     /// Writes to the next one.
     fn go_on(&mut self) {
         self.next = (self.next + 1) % self.streams.len();
-        // As much as there is room for, of which nobody keeps count.
-        let written = self.streams[self.next].write(&[b'f'; 1 << 16]).or_else(|error| match error.kind() {
+        self.fill(self.next);
+    }
+
+    /// Writes to all.
+    fn fill_all(&mut self) {
+        (0..self.streams.len()).for_each(|which| self.fill(which));
+    }
+
+    /// As much as there is room for, of which nobody keeps count.
+    fn fill(&mut self, which: usize) {
+        let written = self.streams[which].write(&[b'f'; 1 << 16]).or_else(|error| match error.kind() {
             ErrorKind::WouldBlock => Ok(0),
             _ => Err(error),
         });
-        written.unwrap();
+        written.expect("a connection that is read");
     }
 }

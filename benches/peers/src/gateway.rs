@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::exact::{Calls, calls_of, per_op};
 use crate::measure;
 use crate::report::{Report, Row};
 use crate::work::Options;
@@ -38,55 +39,67 @@ const GATEWAYS: [Gateway; 4] = [
 const CLIENTS: [(&str, usize); 2] = [("1 client", 1), ("64 clients", 64)];
 
 pub fn run(options: &Options, report: &mut Report) {
-    let folder = build();
     report.note(
         NAME,
         "`netpoll:pause` lets the line rest for 1.75 ms before each request, as the specification of Modbus has it; the others do not.",
     );
     report.note(NAME, "`tokio` has the queue and the time-outs of the example; `tokio:modbus` is tokio-modbus with a lock around the line, and no idle time-out.");
+    let folder = match build() {
+        Ok(folder) => folder,
+        Err(why) => return report.fail(NAME, why),
+    };
     let gateways: Vec<&Gateway> = GATEWAYS.iter().filter(|gateway| options.wants(gateway.peer)).collect();
     for (case, clients) in CLIENTS {
-        let row = |gateway: &Gateway, measure, value| Row {
-            workload: NAME,
-            case: case.to_owned(),
-            peer: gateway.peer.to_owned(),
-            measure,
-            value,
-            ratio: None,
+        let mut measured = |gateway: &Gateway, figures: Result<Figures, String>| match figures {
+            Ok(figures) => figures.into_iter().for_each(|(measure, value)| {
+                report.add(Row { workload: NAME, case: case.to_owned(), peer: gateway.peer.to_owned(), measure, value, ratio: None });
+            }),
+            Err(why) => report.fail(NAME, format!("{case} on {}: {why}", gateway.peer)),
         };
         if options.times {
             eprintln!("{NAME} {case}: times of {} gateways, {} rounds", gateways.len(), options.rounds);
-            let mut rounds: Vec<Vec<Time>> = gateways.iter().map(|_| Vec::new()).collect();
+            let mut rounds: Vec<Vec<Result<Time, String>>> = gateways.iter().map(|_| Vec::new()).collect();
             for _ in 0..options.rounds {
                 gateways.iter().zip(&mut rounds).for_each(|(gateway, rounds)| rounds.push(time(&folder, gateway, clients)));
             }
             for (gateway, rounds) in gateways.iter().zip(rounds) {
-                let median = |of: fn(&Time) -> f64| measure::median(rounds.iter().map(of).collect());
-                report.add(row(gateway, "transactions per second", median(|time| time.per_second)));
-                report.add(row(gateway, "ns", median(|time| time.cpu)));
-                report.add(row(gateway, "RSS kB", median(|time| time.rss)));
-                report.add(row(gateway, "anonymous kB", median(|time| time.anonymous)));
+                measured(gateway, rounds.into_iter().collect::<Result<Vec<_>, _>>().map(|rounds| medians(&rounds)));
             }
         }
         if options.exact {
             for gateway in &gateways {
                 eprintln!("{NAME} {case}: instructions and system calls of {}", gateway.peer);
-                report.add(row(gateway, "instructions", instructions(&folder, gateway, clients)));
-                let calls = calls(&folder, gateway, clients);
-                report.add(row(gateway, "calls", calls.values().sum()));
-                report.calls(NAME, case, gateway.peer, &calls);
+                measured(gateway, instructions(&folder, gateway, clients).map(|count| vec![("instructions", count)]));
+                measured(gateway, calls(&folder, gateway, clients).map(|calls| vec![("calls", calls.values().sum())]));
             }
         }
     }
 }
 
+/// What was measured, and how much of it.
+type Figures = Vec<(&'static str, f64)>;
+
+fn medians(rounds: &[Time]) -> Figures {
+    let median = |of: fn(&Time) -> f64| measure::median(rounds.iter().map(of).collect());
+    vec![
+        ("transactions per second", median(|time| time.per_second)),
+        ("ns", median(|time| time.cpu)),
+        ("RSS kB", median(|time| time.rss)),
+        ("anonymous kB", median(|time| time.anonymous)),
+    ]
+}
+
 /// Sees that the gateways' programs are there: beside this one.
-fn build() -> PathBuf {
+fn build() -> Result<PathBuf, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let folder = program.parent().expect("a program lies in a folder");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let status = Command::new(cargo).args(["build", "--quiet", "--release", "--bins", "--manifest-path", manifest]).status();
-    assert!(status.expect("cargo").success(), "the gateways cannot be built");
-    std::env::current_exe().expect("the path of this program").parent().expect("its folder").to_owned()
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--release", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+    command.args(["--bin", "gateway-netpoll", "--bin", "gateway-tokio", "--bin", "gateway-tokio-modbus", "--target-dir"]);
+    let output = command.arg(folder.parent().unwrap_or(folder)).output().map_err(|error| format!("{command:?}: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(folder.to_owned()) } else { Err(format!("the gateways cannot be built: {said}")) }
 }
 
 /// A gateway that runs, perhaps under a tool. Ended when it is dropped.
@@ -96,7 +109,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(tool: &[&str], folder: &Path, gateway: &Gateway, line: &Line) -> Running {
+    fn start(tool: &[&str], folder: &Path, gateway: &Gateway, line: &Line) -> Result<Running, String> {
         let program = folder.join(gateway.program);
         let mut command = match tool {
             [] => Command::new(&program),
@@ -107,11 +120,12 @@ impl Running {
             }
         };
         command.args(gateway.before).arg(&line.near).args(gateway.after).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", gateway.program));
+        let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
         let mut greeting = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut greeting).expect("a greeting");
+        let _ = BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut greeting);
         let address = greeting.split_whitespace().find_map(|word| word.parse().ok());
-        Running { child, address: address.unwrap_or_else(|| panic!("{}: no address in {greeting:?}", gateway.program)) }
+        let Some(address) = address else { return Err(format!("{}: no address in {greeting:?}", gateway.program)) };
+        Ok(Running { child, address })
     }
 
     /// The gateway's own process: the tool's child, if the tool is another process.
@@ -124,7 +138,7 @@ impl Running {
     /// Ends it, so that its tool writes what it has counted.
     fn end(mut self) {
         let pid = rustix::process::Pid::from_raw(self.pid() as i32).expect("a process");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a process that runs");
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         self.child.wait().expect("its end");
     }
 }
@@ -144,28 +158,28 @@ struct Time {
     anonymous: f64,
 }
 
-fn start(tool: &[&str], folder: &Path, gateway: &Gateway, clients: usize) -> (Running, Load) {
-    let line = Line::new().expect("a pty");
-    let running = Running::start(tool, folder, gateway, &line);
-    let load = Load::new(line, running.address, clients).expect("connections");
-    (running, load)
+fn start(tool: &[&str], folder: &Path, gateway: &Gateway, clients: usize) -> Result<(Running, Load), String> {
+    let line = Line::new().map_err(|error| format!("no pseudo-terminal: {error}"))?;
+    let running = Running::start(tool, folder, gateway, &line)?;
+    let load = Load::new(line, running.address, clients).map_err(|error| format!("connections: {error}"))?;
+    Ok((running, load))
 }
 
-fn time(folder: &Path, gateway: &Gateway, clients: usize) -> Time {
+fn time(folder: &Path, gateway: &Gateway, clients: usize) -> Result<Time, String> {
     let transactions: u64 = if gateway.peer.ends_with("pause") { 300 } else { 10_000 };
-    let (running, mut load) = start(&[], folder, gateway, clients);
-    load.run(transactions / 10).expect("a warm-up");
+    let (running, mut load) = start(&[], folder, gateway, clients)?;
+    load.run(transactions / 10)?;
     let (cpu, wall) = (measure::process_cpu(running.pid()), measure::monotonic());
-    load.run(transactions).expect("transactions");
+    load.run(transactions)?;
     let (cpu, wall) = (measure::process_cpu(running.pid()) - cpu, measure::monotonic() - wall);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).expect("its status");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).map_err(|error| error.to_string())?;
     let kb = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
-    Time {
+    Ok(Time {
         per_second: transactions as f64 * 1e9 / wall as f64,
         cpu: cpu as f64 / transactions as f64,
         rss: kb("VmRSS:"),
         anonymous: kb("RssAnon:"),
-    }
+    })
 }
 
 /// What a tool counts of two runs: the difference for each transaction.
@@ -173,40 +187,32 @@ fn difference(
     folder: &Path,
     gateway: &Gateway,
     clients: usize,
-    count: impl Fn(&Path) -> BTreeMap<String, u64>,
+    count: impl Fn(&str) -> Calls,
     tool: &[&str],
-) -> BTreeMap<String, f64> {
+) -> Result<BTreeMap<String, f64>, String> {
     const TRANSACTIONS: u64 = 640;
-    let [short, long] = [TRANSACTIONS, 2 * TRANSACTIONS].map(|transactions| {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        let path = file.path().to_str().expect("a plain name");
+    let counted = |transactions| {
+        let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+        let path = file.path().to_str().ok_or("a temporary file without a plain name")?;
         let tool: Vec<String> = tool.iter().map(|argument| argument.replace("FILE", path)).collect();
-        let (running, mut load) = start(&tool.iter().map(String::as_str).collect::<Vec<_>>(), folder, gateway, clients);
-        load.run(transactions).expect("transactions");
+        let (running, mut load) = start(&tool.iter().map(String::as_str).collect::<Vec<_>>(), folder, gateway, clients)?;
+        load.run(transactions).map_err(|why| format!("under {}: {why}", tool[0]))?;
         running.end();
-        count(file.path())
-    });
-    let per = |name: &str, count: u64| (count as f64 - short.get(name).map_or(0.0, |&n| n as f64)) / TRANSACTIONS as f64;
-    long.iter().map(|(name, &count)| (name.clone(), per(name, count))).filter(|(_, count)| *count >= 0.0005).collect()
+        std::fs::read_to_string(path).map(|text| count(&text)).map_err(|error| error.to_string())
+    };
+    let (short, long): (Calls, Calls) = (counted(TRANSACTIONS)?, counted(2 * TRANSACTIONS)?);
+    Ok(per_op(&short, &long, TRANSACTIONS))
 }
 
-fn instructions(folder: &Path, gateway: &Gateway, clients: usize) -> f64 {
-    let count = |path: &Path| {
-        let text = std::fs::read_to_string(path).expect("what callgrind has written");
+fn instructions(folder: &Path, gateway: &Gateway, clients: usize) -> Result<f64, String> {
+    let count = |text: &str| {
         let total = text.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: "))?.trim().parse().ok());
-        BTreeMap::from([("instructions".to_owned(), total.unwrap_or_else(|| panic!("callgrind: {text}")))])
+        total.map(|total| ("instructions".to_owned(), total)).into_iter().collect()
     };
-    difference(folder, gateway, clients, count, &["valgrind", "--tool=callgrind", "--callgrind-out-file=FILE"]).values().sum()
+    let found = difference(folder, gateway, clients, count, &["valgrind", "--tool=callgrind", "--callgrind-out-file=FILE"])?;
+    found.get("instructions").copied().ok_or_else(|| "callgrind says nothing".to_owned())
 }
 
-fn calls(folder: &Path, gateway: &Gateway, clients: usize) -> BTreeMap<String, f64> {
-    let count = |path: &Path| {
-        let table = std::fs::read_to_string(path).expect("what strace has written");
-        let line = |line: &str| {
-            let (calls, name) = line.trim().split_once(' ')?;
-            Some((name.trim().to_owned(), calls.parse().ok()?)).filter(|(name, _)| name != "total")
-        };
-        table.lines().filter_map(line).collect()
-    };
-    difference(folder, gateway, clients, count, &["strace", "-f", "-c", "-U", "calls,name", "-o", "FILE"])
+fn calls(folder: &Path, gateway: &Gateway, clients: usize) -> Result<BTreeMap<String, f64>, String> {
+    difference(folder, gateway, clients, calls_of, &["strace", "-f", "-c", "-U", "calls,name", "-o", "FILE"])
 }

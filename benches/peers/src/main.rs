@@ -10,12 +10,13 @@ mod measure;
 mod open_close;
 mod plot;
 mod report;
-#[cfg(feature = "alloc")]
 mod scale;
 mod size;
+mod targets;
 mod tasks;
 mod threads;
 mod timers;
+mod trouble;
 mod wakes;
 mod work;
 
@@ -49,13 +50,9 @@ const WORKLOADS: &[Measured] = &[
     Own { name: "echo", title: "W4: TCP echo", peers: echo::NAMES, run: echo::run },
     Timed(&open_close::WORKLOAD),
     Own { name: "size", title: "W6: size and memory", peers: size::NAMES, run: size::run },
-    #[cfg(feature = "alloc")]
     Timed(&scale::WORKLOAD),
-    #[cfg(feature = "alloc")]
     Timed(&scale::INSIDE),
-    #[cfg(feature = "alloc")]
     Timed(&scale::REAL),
-    #[cfg(feature = "alloc")]
     Own { name: scale::NAME, title: scale::WORKLOAD.title, peers: &["raw", "netpoll"], run: scale::run },
     Own { name: fairness::NAME, title: fairness::TITLE, peers: fairness::PEERS, run: fairness::run },
     Own { name: gateway::NAME, title: gateway::TITLE, peers: gateway::PEERS, run: gateway::run },
@@ -102,7 +99,7 @@ impl Measured {
 
 /// Runs the same work on netpoll and on other event loops, and prints tables.
 #[derive(Debug, Parser)]
-#[command(name = "peers", args_conflicts_with_subcommands = true)]
+#[command(name = "peers", args_conflicts_with_subcommands = true, after_help = HOW_LONG)]
 struct Arguments {
     /// Fewer cases and rounds
     #[arg(long)]
@@ -152,7 +149,11 @@ enum Command {
     Serve(echo::Serve),
     /// Load for an echo server: prints requests, seconds, nanoseconds of the server's CPU time
     Load(echo::load::Load),
+    /// How long a quiet connection waits beside flooded ones, of one peer
+    Quiet(fairness::Round),
 }
+
+const HOW_LONG: &str = "On two cores of their own all workloads take about 40 minutes, with --quick about 8; building comes before it.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -160,6 +161,7 @@ fn main() -> ExitCode {
         Some(Command::One { time, workload, case, peer, ops }) => one(*time, workload, case, peer, *ops),
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Load(load)) => load.run(),
+        Some(Command::Quiet(round)) => round.run(),
         None => all(&arguments),
     };
     match done {
@@ -186,6 +188,7 @@ fn one(time: bool, workload: &str, case: &str, peer: &str, ops: u64) -> Result<(
         Some((case, workload.entries.iter().find(|known| known.peer == peer)?))
     });
     let Some((case, entry)) = found else { nonsense(&format!("no {workload} with a case {case} and a peer {peer}")) };
+    trouble::end_if_hung();
     let mut work = (entry.start)(case);
     if time {
         let measure::Once { nanos, waits } = measure::once(&mut *work, ops);
@@ -215,7 +218,7 @@ fn all(arguments: &Arguments) -> Result<(), String> {
     let chosen = |name: &&str| options.only.is_empty() || options.only.iter().any(|only| only == name);
     let names: Vec<&str> = names().into_iter().filter(chosen).collect();
     if let Some(document) = &arguments.write {
-        let parts: Vec<&str> = names.iter().copied().chain(["environment"]).collect();
+        let parts: Vec<&str> = names.iter().copied().chain(["environment", "targets"]).collect();
         report::check(document, &parts)?;
     }
     let environment = report::environment();
@@ -229,6 +232,10 @@ fn all(arguments: &Arguments) -> Result<(), String> {
         let plots = plots(&report, name, arguments)?;
         parts.push((name, plots + &tables));
     }
+    let before = arguments.write.as_deref().map(|document| report::read_part(document, "targets")).transpose()?;
+    let targets = targets::table(&report, &before.unwrap_or_default());
+    println!("{targets}");
+    parts.push(("targets", targets));
     if let Some(file) = &arguments.csv {
         std::fs::write(file, report.csv()).map_err(|error| format!("{}: {error}", file.display()))?;
     }

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::exact::own_words;
 use crate::report::{Report, Row};
+use crate::trouble::{describe, retried};
 use crate::work::{Case, Entry, Options, Work, Workload};
 
 /// CPU time of this thread, in nanoseconds: what other programs do meanwhile is not in it.
@@ -76,7 +76,7 @@ pub fn times(workload: &'static Workload, options: &Options, report: &mut Report
     for (case, entries) in workload.chosen(options) {
         eprintln!("{} {}: times of {} peers, {} rounds", workload.name, case.name, entries.len(), options.rounds);
         let mut waits = vec![None; entries.len()];
-        let results = interleave(options.rounds, entries.len(), |peer| match in_process(workload, case, entries[peer]) {
+        let results = interleave(options.rounds, entries.len(), |peer| match retried(|| in_process(workload, case, entries[peer])) {
             Ok(once) => {
                 waits[peer] = once.waits;
                 once.nanos as f64 / case.ops as f64
@@ -86,6 +86,7 @@ pub fn times(workload: &'static Workload, options: &Options, report: &mut Report
                 f64::NAN
             }
         });
+        let has_floor = entries.first().is_some_and(|entry| entry.peer == "raw");
         for ((entry, waits), (value, ratio)) in entries.iter().zip(waits).zip(results) {
             let row = |measure, value, ratio| Row {
                 workload: workload.name,
@@ -98,7 +99,7 @@ pub fn times(workload: &'static Workload, options: &Options, report: &mut Report
             if !value.is_finite() {
                 continue;
             }
-            report.add(row("ns", value, Some(ratio).filter(|ratio| ratio.is_finite())));
+            report.add(row("ns", value, Some(ratio).filter(|ratio| has_floor && ratio.is_finite())));
             // Counting system calls tells it of every peer.
             if let (Some(waits), false) = (waits, options.exact) {
                 report.add(row("events per wait", case.ops as f64 / waits as f64, None));
@@ -119,7 +120,7 @@ fn in_process(workload: &Workload, case: &Case, entry: &Entry) -> Result<Once, S
     let mut numbers = text.split_whitespace().map(str::parse);
     match (output.status.success(), numbers.next()) {
         (true, Some(Ok(nanos))) => Ok(Once { nanos, waits: numbers.next().and_then(Result::ok) }),
-        _ => Err(format!("{}: {}", output.status, own_words(&String::from_utf8_lossy(&output.stderr)))),
+        _ => Err(describe(output.status, &String::from_utf8_lossy(&output.stderr))),
     }
 }
 

@@ -81,7 +81,7 @@ impl Report {
     /// Which system calls a peer makes for one operation: for the CSV.
     pub fn calls(&mut self, workload: &str, case: &str, peer: &str, calls: &BTreeMap<String, f64>) {
         for (name, number) in calls {
-            self.calls.push(format!("{workload},{case},{peer},calls of {name},{number:.4},"));
+            self.calls.push(format!("{workload},{},{peer},calls of {name},{number:.4},", quoted(case)));
         }
     }
 
@@ -117,13 +117,18 @@ impl Report {
         let mut text = String::from("workload,case,peer,measure,value,ratio\n");
         for Row { workload, case, peer, measure, value, ratio } in &self.rows {
             let ratio = ratio.map(|ratio| format!("{ratio:.4}")).unwrap_or_default();
-            let _ = writeln!(text, "{workload},{case},{peer},{measure},{value:.4},{ratio}");
+            let _ = writeln!(text, "{workload},{},{peer},{},{value:.4},{ratio}", quoted(case), quoted(measure));
         }
         for line in &self.calls {
             let _ = writeln!(text, "{line}");
         }
         text
     }
+}
+
+/// As CSV has it.
+fn quoted(text: &str) -> String {
+    if text.contains(',') { format!("\"{text}\"") } else { text.to_owned() }
 }
 
 fn add_once<'a>(names: &mut Vec<&'a str>, name: &'a str) {
@@ -208,6 +213,13 @@ fn part<'a>(document: &'a str, name: &str) -> Result<(&'a str, &'a str), String>
 pub fn check(path: &Path, parts: &[&str]) -> Result<(), String> {
     let document = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     parts.iter().try_for_each(|name| part(&document, name).map(drop))
+}
+
+/// What a part of a document says.
+pub fn read_part(path: &Path, name: &str) -> Result<String, String> {
+    let document = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let (before, after) = part(&document, name)?;
+    Ok(document[before.len()..document.len() - after.len()].to_owned())
 }
 
 /// Replaces parts of a document.

@@ -64,34 +64,26 @@ const PROGRAMS: &[(&str, Made)] = &[
 
 const CONNECTIONS: [usize; 2] = [1000, 9000];
 
+const STATIC: [&str; 4] = ["static, idle", "static, 1000", "static, 9000", "static, one more"];
+const DYNAMIC: [&str; 4] = ["dynamic, idle", "dynamic, 1000", "dynamic, 9000", "dynamic, one more"];
+
+/// Those that are built in seconds.
+const QUICK: [&str; 6] = ["raw", "bare", "netpoll:nolibc", "libev", "libuv", "libevent"];
+
 pub fn run(options: &Options, report: &mut Report) {
     if !options.exact {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let wanted = |(peer, _): &&(&str, Made)| options.wants(peer) && (!options.quick || ["raw", "bare", "netpoll:nolibc"].contains(peer));
+    let wanted = |(peer, _): &&(&str, Made)| options.wants(peer) && (!options.quick || QUICK.contains(peer));
     for (peer, made) in PROGRAMS.iter().filter(wanted) {
         eprintln!("{WORKLOAD} {peer}");
         let mut add = |case: &str, measure, value: f64| {
             report.add(Row { workload: WORKLOAD, case: case.to_owned(), peer: (*peer).to_owned(), measure, value, ratio: None });
         };
-        let of_its_own = build(made, true, folder.path());
-        add("static", "bytes", size(&of_its_own));
-        let shared = match made {
-            // The same program, with more room: memory that no connection uses costs none.
-            NoLibc(_) => build(&NoLibc(CONNECTIONS[1] + 1), true, folder.path()),
-            Bare => of_its_own,
-            _ => {
-                let shared = build(made, false, folder.path());
-                add("dynamic", "bytes", size(&shared));
-                if *peer == "std" {
-                    continue; // serves nobody
-                }
-                memory(&of_its_own, ["static idle", "static 1000", "static 9000", "static per connection"], &mut add);
-                shared
-            }
-        };
-        memory(&shared, ["idle", "1000", "9000", "per connection"], &mut add);
+        if let Err(why) = measure(peer, made, folder.path(), &mut add) {
+            report.fail(WORKLOAD, format!("{peer}: {why}"));
+        }
     }
     for note in [
         "Each program is an echo server and nothing else: Rust with `opt-level = \"z\"`, `lto = \"fat\"`, `panic = \"abort\"`, C with `-Os -flto`, all \
@@ -100,9 +92,31 @@ pub fn run(options: &Options, report: &mut Report) {
          reactor is for. `std` binds a listener and ends: what every Rust program of std has. `netpoll:nolibc` is `examples/nolibc`: an idle \
          deadline for each connection and 2 KiB of buffer in each handler; `netpoll` and the other Rust programs share one buffer, but tokio \
          and async-io, which have one in each task.",
-        "Memory is measured of the dynamic program unless it says static; per connection: anonymous bytes from 1 000 to 9 000 connections, divided by 8 000.",
+        "Memory: when idle, and with so many connections. One more: anonymous bytes from 1 000 to 9 000 connections, divided by 8 000.",
     ] {
         report.note(WORKLOAD, note);
+    }
+}
+
+type Add<'a> = dyn FnMut(&str, &'static str, f64) + 'a;
+
+fn measure(peer: &str, made: &Made, folder: &Path, add: &mut Add<'_>) -> Result<(), String> {
+    let of_its_own = build(made, true, folder)?;
+    add("static", "bytes", size(&of_its_own));
+    match made {
+        // The same program, with more room: memory that no connection uses costs none.
+        NoLibc(_) => memory(&build(&NoLibc(CONNECTIONS[1] + 1), true, folder)?, STATIC, add),
+        Bare => memory(&of_its_own, STATIC, add),
+        _ => {
+            let shared = build(made, false, folder)?;
+            add("dynamic", "bytes", size(&shared));
+            // Serves nobody.
+            if peer == "std" {
+                return Ok(());
+            }
+            memory(&of_its_own, STATIC, add)?;
+            memory(&shared, DYNAMIC, add)
+        }
     }
 }
 
@@ -115,7 +129,7 @@ fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn build(made: &Made, of_its_own: bool, folder: &Path) -> PathBuf {
+fn build(made: &Made, of_its_own: bool, folder: &Path) -> Result<PathBuf, String> {
     match made {
         C(file, server, libraries) => {
             let program = folder.join(format!("{server}-{of_its_own}"));
@@ -124,30 +138,30 @@ fn build(made: &Made, of_its_own: bool, folder: &Path) -> PathBuf {
             cc.arg(&program).arg(here().join("size/main.c")).arg(here().join(format!("c/echo_{file}.c")));
             if of_its_own {
                 cc.arg("-static");
-                succeed(cc.args(*libraries));
+                succeed(cc.args(*libraries))?;
             } else {
                 // Debian names its static libuv otherwise.
-                succeed(cc.args(libraries.iter().map(|library| if *library == "-luv_a" { "-luv" } else { library })));
+                succeed(cc.args(libraries.iter().map(|library| if *library == "-luv_a" { "-luv" } else { library })))?;
             }
-            program
+            Ok(program)
         }
         Rust(feature) => {
             let flags = if of_its_own { "-C target-feature=+crt-static -C relocation-model=static" } else { "" };
             let directory = folder.join(format!("rust-{of_its_own}"));
             // Named, so that build scripts are not built with these flags.
             let mut cargo = cargo(&here().join("size"), &directory);
-            succeed(cargo.args(["-p", "netpoll-peers-size", "--features", feature, "--target", &target()]).env("RUSTFLAGS", flags));
+            succeed(cargo.args(["-p", "netpoll-peers-size", "--features", feature, "--target", &target()]).env("RUSTFLAGS", flags))?;
             keep(&directory.join(target()).join("release/size"), &folder.join(format!("{feature}-{of_its_own}")))
         }
         Bare => {
             let target = folder.join("bare");
-            succeed(cargo(&here().join("size"), &target).args(["-p", "netpoll-peers-bare"]));
-            target.join("release/bare")
+            succeed(cargo(&here().join("size"), &target).args(["-p", "netpoll-peers-bare"]))?;
+            Ok(target.join("release/bare"))
         }
         NoLibc(connections) => {
-            let package = with_room(*connections, &folder.join(format!("nolibc-{connections}")));
+            let package = with_room(*connections, &folder.join(format!("nolibc-{connections}")))?;
             let target = folder.join("nolibc-target");
-            succeed(&mut cargo(&package, &target));
+            succeed(&mut cargo(&package, &target))?;
             keep(&target.join("release/netpoll-echo-nolibc"), &folder.join(format!("nolibc-{connections}.program")))
         }
     }
@@ -166,78 +180,83 @@ fn cargo(package: &Path, target: &Path) -> Command {
     cargo
 }
 
-fn succeed(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+fn succeed(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))) }
 }
 
-fn keep(from: &Path, to: &Path) -> PathBuf {
-    std::fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-    to.to_owned()
+fn keep(from: &Path, to: &Path) -> Result<PathBuf, String> {
+    std::fs::copy(from, to).map_err(|error| format!("{}: {error}", from.display()))?;
+    Ok(to.to_owned())
 }
 
 /// A copy of `examples/nolibc` in which the one constant is another.
-fn with_room(connections: usize, folder: &Path) -> PathBuf {
-    let crate_root = here().join("../..").canonicalize().expect("the crate");
-    succeed(Command::new("cp").arg("-r").arg(crate_root.join("examples/nolibc")).arg(folder));
+fn with_room(connections: usize, folder: &Path) -> Result<PathBuf, String> {
+    let crate_root = here().join("../..").canonicalize().map_err(|error| error.to_string())?;
+    succeed(Command::new("cp").arg("-r").arg(crate_root.join("examples/nolibc")).arg(folder))?;
     let edit = |file: &str, from: &str, to: &str| {
         let path = folder.join(file);
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert!(text.contains(from), "no `{from}` in examples/nolibc/{file}");
-        std::fs::write(&path, text.replacen(from, to, 1)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        if !text.contains(from) {
+            return Err(format!("no `{from}` in examples/nolibc/{file}"));
+        }
+        std::fs::write(&path, text.replacen(from, to, 1)).map_err(failed)
     };
-    edit("src/main.rs", "const CONNECTIONS: usize = 64;", &format!("const CONNECTIONS: usize = {connections};"));
-    edit("Cargo.toml", "path = \"../..\"", &format!("path = {crate_root:?}"));
-    folder.to_owned()
+    edit("src/main.rs", "const CONNECTIONS: usize = 64;", &format!("const CONNECTIONS: usize = {connections};"))?;
+    edit("Cargo.toml", "path = \"../..\"", &format!("path = {crate_root:?}"))?;
+    Ok(folder.to_owned())
 }
 
 /// Memory of a server, idle and with connections, each of which has been answered once.
-fn memory(program: &Path, cases: [&str; 4], add: &mut dyn FnMut(&str, &'static str, f64)) {
+fn memory(program: &Path, cases: [&str; 4], add: &mut Add<'_>) -> Result<(), String> {
     raise_limit();
     let mut command = Command::new(program);
     // The program of the example wants to be told.
     if program.extension().is_some() {
         command.arg("127.0.0.1:0");
     }
-    let server = Server::start(&mut command, false);
-    let (rss, anonymous) = status(server.pid);
+    let server = Server::start(&mut command, false)?;
+    let (rss, anonymous) = status(server.pid)?;
     add(cases[0], "RSS kB", rss);
     add(cases[0], "anonymous kB", anonymous);
     let (mut clients, mut before) = (Vec::new(), 0.0);
     for (case, connections) in cases[1..3].iter().zip(CONNECTIONS) {
         while clients.len() < connections {
-            clients.push(ping(&server));
+            clients.push(ping(&server).map_err(|error| format!("connection {} of {connections}: {error}", clients.len() + 1))?);
         }
-        let (rss, anonymous) = status(server.pid);
+        let (rss, anonymous) = status(server.pid)?;
         add(case, "RSS kB", rss);
         add(case, "anonymous kB", anonymous);
         if connections == CONNECTIONS[1] {
             let bytes = (anonymous - before) * 1024.0 / (CONNECTIONS[1] - CONNECTIONS[0]) as f64;
-            add(cases[3], "bytes per connection", bytes);
+            add(cases[3], "bytes of a connection", bytes);
         }
         before = anonymous;
     }
     for client in &clients {
         let _ = rustix::net::sockopt::set_socket_linger(client, Some(Duration::ZERO));
     }
+    Ok(())
 }
 
 /// A connection that has been answered.
-fn ping(server: &Server) -> TcpStream {
+fn ping(server: &Server) -> std::io::Result<TcpStream> {
     use std::io::{Read, Write};
-    let mut stream = TcpStream::connect(server.addr).expect("a connection");
+    let mut stream = TcpStream::connect(server.addr)?;
     let mut answer = [0; 64];
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a connection");
-    stream.write_all(&[7; 64]).and_then(|()| stream.read_exact(&mut answer)).expect("an answer");
-    stream
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(&[7; 64])?;
+    stream.read_exact(&mut answer)?;
+    Ok(stream)
 }
 
 /// `VmRSS` and `RssAnon`, in kB.
-fn status(pid: u32) -> (f64, f64) {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the status of a server");
+fn status(pid: u32) -> Result<(f64, f64), String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| format!("the status of a server: {error}"))?;
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).ok_or_else(|| format!("no {name} in {text}"))
     };
-    (field("VmRSS:"), field("RssAnon:"))
+    Ok((field("VmRSS:")?, field("RssAnon:")?))
 }

@@ -17,6 +17,23 @@ use crate::work::{Case, Work};
 /// The most links that a case has.
 const LINKS: usize = 19_000;
 
+/// How far the chain has come, which all links know.
+#[derive(Debug, Default)]
+struct Progress {
+    events: u64,
+    target: u64,
+}
+
+/// One event more, and an end if it was the last one that is wanted.
+#[inline]
+fn count<H: Handler<Shared = Progress>>(cx: &mut Context<'_, H>) {
+    let progress = cx.shared();
+    progress.events += 1;
+    if progress.events == progress.target {
+        cx.stop();
+    }
+}
+
 /// A link whose stream is read as programs read.
 #[derive(Debug)]
 struct Forward<S> {
@@ -25,8 +42,7 @@ struct Forward<S> {
 }
 
 impl<S: Reader> Handler for Forward<S> {
-    /// Events.
-    type Shared = u64;
+    type Shared = Progress;
     type Error = Error;
 
     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
@@ -34,7 +50,7 @@ impl<S: Reader> Handler for Forward<S> {
         loop {
             let got = ready!(self.stream.read(cx, &mut buf))?;
             pass_on(self.link, &buf[..got]);
-            *cx.shared() += 1;
+            count(cx);
         }
     }
 }
@@ -47,14 +63,14 @@ struct Count {
 }
 
 impl Handler for Count {
-    type Shared = u64;
+    type Shared = Progress;
     type Error = Error;
 
     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
         loop {
             let n = ready!(self.counter.poll_read(cx))?;
             pass_on(self.link, &n.to_ne_bytes());
-            *cx.shared() += 1;
+            count(cx);
         }
     }
 }
@@ -68,14 +84,14 @@ struct Short {
 }
 
 impl Handler for Short {
-    type Shared = u64;
+    type Shared = Progress;
     type Error = Error;
 
     fn on_ready(&mut self, cx: &mut Context<'_, Self>) -> Poll<Result<(), Error>> {
         let mut buf = [0; BUFFER];
         loop {
             let got = ready!(cx.poll_io(self.token, Direction::Read, |_| forward(self.link, &mut buf)))?;
-            *cx.shared() += 1;
+            count(cx);
             if got < BUFFER {
                 cx.clear_ready(self.token, Direction::Read)?;
             }
@@ -86,15 +102,15 @@ impl Handler for Short {
 /// Handlers on a reactor in static storage.
 struct OnReactor<H: Handler + 'static> {
     reactor: Reactor<'static, H>,
-    events: u64,
-    target: u64,
+    progress: Progress,
 }
 
-impl<H: Handler<Shared = u64> + 'static> Work for OnReactor<H> {
+impl<H: Handler<Shared = Progress> + 'static> Work for OnReactor<H> {
     fn run(&mut self, ops: u64) {
-        self.target += ops;
-        while self.events < self.target {
-            self.reactor.run_once(Timeout::Never, &mut self.events).expect("a wait");
+        self.progress.target += ops;
+        // The pass in which the last one came may have gone beyond it.
+        if self.progress.events < self.progress.target {
+            self.reactor.run(&mut self.progress).expect("a wait");
         }
     }
 
@@ -122,7 +138,7 @@ pub fn reactor_short(case: &Case) -> Box<dyn Work> {
     start(STORAGE.take(), case, |fd| (fd, Interest::READ), |token, link| Short { token, link })
 }
 
-fn start<H: Handler<Shared = u64> + 'static, S: Source>(
+fn start<H: Handler<Shared = Progress> + 'static, S: Source>(
     storage: &'static mut Storage<H>,
     case: &Case,
     source: impl Fn(OwnedFd) -> S,
@@ -134,9 +150,10 @@ fn start<H: Handler<Shared = u64> + 'static, S: Source>(
         reactor.spawn_with(source(link.from()), |opened| make(opened, link)).map_err(|rejected| rejected.error).expect("room");
     }
     // All of them find nothing, and wait.
-    reactor.run_once(Timeout::Now, &mut 0).expect("a wait");
+    let mut progress = Progress::default();
+    reactor.run_once(Timeout::Now, &mut progress).expect("a wait");
     links.start();
-    Box::new(OnReactor { reactor, events: 0, target: 0 })
+    Box::new(OnReactor { reactor, progress })
 }
 
 /// The poller without handlers, as a runtime uses it. `SHORT`: a read that fills less than the buffer was the last one, which is known of

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
@@ -20,6 +21,8 @@ const SLAVE: Token = Token(usize::MAX);
 /// A header and 5 bytes of request; a header and 4 bytes of answer.
 const REQUEST: usize = 12;
 const ANSWER: usize = 11;
+/// Far longer than an answer takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A line of software.
 pub struct Line {
@@ -51,7 +54,9 @@ impl Line {
             }
             while self.heard.len() >= 8 {
                 let request: Vec<u8> = self.heard.drain(..8).collect();
-                assert_eq!((request[0], request[1]), (UNIT, 3), "{request:?}");
+                if request[..2] != [UNIT, 3] {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the slave was asked {request:?}")));
+                }
                 let mut answer = vec![UNIT, 3, 2, request[2], request[3]];
                 answer.extend(modbus_core::rtu::crc16(&answer).to_be_bytes());
                 self.far.write_all(&answer)?;
@@ -93,7 +98,12 @@ impl Client {
             return Ok(false);
         }
         let [[i0, i1], [r0, r1]] = [self.asked, register].map(u16::to_be_bytes);
-        assert_eq!(self.heard, [i0, i1, 0, 0, 0, 5, UNIT, 3, 2, r0, r1], "somebody else's answer");
+        if self.heard != [i0, i1, 0, 0, 0, 5, UNIT, 3, 2, r0, r1] {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the answer to {} of {register} is {:?}", self.asked, self.heard),
+            ));
+        }
         self.heard.clear();
         Ok(true)
     }
@@ -116,7 +126,11 @@ impl Load {
     }
 
     /// Makes so many transactions, with one request of each client under way.
-    pub fn run(&mut self, transactions: u64) -> io::Result<()> {
+    pub fn run(&mut self, transactions: u64) -> Result<(), String> {
+        self.transact(transactions).map_err(|error| format!("transactions: {error}"))
+    }
+
+    fn transact(&mut self, transactions: u64) -> io::Result<()> {
         let (mut asked, mut answered) = (0, 0);
         for (register, client) in (0..).zip(&mut self.clients) {
             if asked < transactions {
@@ -126,7 +140,10 @@ impl Load {
         }
         let mut events = Events::with_capacity(128);
         while answered < transactions {
-            self.poll.poll(&mut events, None)?;
+            self.poll.poll(&mut events, Some(PATIENCE))?;
+            if events.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for 20 s, after {answered} of {transactions}")));
+            }
             for event in &events {
                 if event.token() == SLAVE {
                     self.line.answer()?;

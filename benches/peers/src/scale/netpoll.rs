@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::task::Poll;
 use std::time::Duration;
 
-use netpoll::deadline::BoxedQueueStorage;
+use netpoll::deadline::QueueStorage;
 use netpoll::readiness::Readiness;
 use netpoll::table::{PollDesc, Step, Table, TableStorage, Turn};
-use netpoll::{BoxedReactorStorage, Context, Direction, Error, Handler, HandlerId, Instant, Interest, Reactor, Timeout, Token, Waiter};
+use netpoll::{Context, Direction, Error, Handler, HandlerId, Instant, Interest, Reactor, ReactorStorage, Timeout, Token, Waiter};
+use static_cell::ConstStaticCell;
 
 use super::{BATCH, EDGE, FIRE, MILLION, PUSH_OUT, RUN, THOUSAND, order};
 use crate::work::{Case, Work};
@@ -20,16 +21,28 @@ type Fd = NonZeroU32;
 const IDLE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_micros(1);
 
+const THOUSAND_KEYS: usize = THOUSAND as usize;
+const MILLION_KEYS: usize = MILLION as usize;
+
+type Queue<const N: usize> = ConstStaticCell<QueueStorage<N>>;
+type Handlers<const N: usize> = ConstStaticCell<ReactorStorage<Count, N, 0>>;
+
 pub fn start(case: &Case) -> Box<dyn Work> {
+    static FEW_DEADLINES: Queue<THOUSAND_KEYS> = ConstStaticCell::new(QueueStorage::new());
+    static MANY_DEADLINES: Queue<MILLION_KEYS> = ConstStaticCell::new(QueueStorage::new());
+    static FEW_HANDLERS: Handlers<THOUSAND_KEYS> = ConstStaticCell::new(ReactorStorage::new());
+    static MANY_HANDLERS: Handlers<MILLION_KEYS> = ConstStaticCell::new(ReactorStorage::new());
     let &[what, n, random] = case.parameters else { panic!("{case:?}") };
     let order = order(n, random);
     match (what, n) {
-        (EDGE, THOUSAND) => Box::new(Edges::<1_000>::new(order)),
-        (EDGE, MILLION) => Box::new(Edges::<1_000_000>::new(order)),
-        (PUSH_OUT, THOUSAND) => Box::new(PushOut::<1_000>::new(order)),
-        (PUSH_OUT, MILLION) => Box::new(PushOut::<1_000_000>::new(order)),
-        (FIRE, _) => Box::new(Fire::new(&order)),
-        (RUN, _) => Box::new(Run::new(&order)),
+        (EDGE, THOUSAND) => Box::new(Edges::<THOUSAND_KEYS>::new(order)),
+        (EDGE, MILLION) => Box::new(Edges::<MILLION_KEYS>::new(order)),
+        (PUSH_OUT, THOUSAND) => Box::new(PushOut::new(FEW_DEADLINES.take(), order)),
+        (PUSH_OUT, MILLION) => Box::new(PushOut::new(MANY_DEADLINES.take(), order)),
+        (FIRE, THOUSAND) => Box::new(Fire::new(FEW_DEADLINES.take(), &order)),
+        (FIRE, MILLION) => Box::new(Fire::new(MANY_DEADLINES.take(), &order)),
+        (RUN, THOUSAND) => Box::new(Run::new(Reactor::new(FEW_HANDLERS.take()), &order)),
+        (RUN, MILLION) => Box::new(Run::new(Reactor::new(MANY_HANDLERS.take()), &order)),
         _ => panic!("{case:?}"),
     }
 }
@@ -94,13 +107,13 @@ impl<const N: usize> Work for Edges<N> {
 
 struct PushOut<const N: usize> {
     edges: Edges<N>,
-    queue: BoxedQueueStorage,
+    queue: &'static mut QueueStorage<N>,
     now: Instant,
 }
 
 impl<const N: usize> PushOut<N> {
-    fn new(order: Vec<u32>) -> PushOut<N> {
-        let mut push_out = PushOut { edges: Edges::new(order), queue: BoxedQueueStorage::with_capacity(N), now: Instant::from_nanos(1) };
+    fn new(queue: &'static mut QueueStorage<N>, order: Vec<u32>) -> PushOut<N> {
+        let mut push_out = PushOut { edges: Edges::new(order), queue, now: Instant::from_nanos(1) };
         push_out.run(N as u64);
         if !push_out.edges.order.is_sorted() {
             // Another order than the one in which their entries lie.
@@ -125,14 +138,14 @@ impl<const N: usize> Work for PushOut<N> {
     }
 }
 
-struct Fire {
-    queue: BoxedQueueStorage,
+struct Fire<const N: usize> {
+    queue: &'static mut QueueStorage<N>,
     random: fastrand::Rng,
 }
 
-impl Fire {
-    fn new(order: &[u32]) -> Fire {
-        let mut fire = Fire { queue: BoxedQueueStorage::with_capacity(order.len()), random: fastrand::Rng::with_seed(8) };
+impl<const N: usize> Fire<N> {
+    fn new(queue: &'static mut QueueStorage<N>, order: &[u32]) -> Fire<N> {
+        let mut fire = Fire { queue, random: fastrand::Rng::with_seed(8) };
         let mut queue = fire.queue.lend();
         for &key in order {
             queue.schedule(key, Instant::from_nanos(fire.random.u64(1..60_000_000_000))).unwrap();
@@ -141,7 +154,7 @@ impl Fire {
     }
 }
 
-impl Work for Fire {
+impl<const N: usize> Work for Fire<N> {
     fn run(&mut self, ops: u64) {
         let mut queue = self.queue.lend();
         for _ in 0..ops {
@@ -174,9 +187,8 @@ struct Run {
 }
 
 impl Run {
-    fn new(order: &[u32]) -> Run {
-        let storage = Box::leak(Box::new(BoxedReactorStorage::with_capacity(order.len(), 0)));
-        let mut reactor = Reactor::new(storage).expect("a reactor");
+    fn new(reactor: Result<Reactor<'static, Count>, Error>, order: &[u32]) -> Run {
+        let mut reactor = reactor.expect("a reactor");
         let ids: Vec<HandlerId> = order.iter().map(|_| reactor.spawn(Count(0)).expect("room")).collect();
         reactor.run_once(Timeout::Now, &mut ()).expect("a pass");
         Run { reactor, ids: order.iter().map(|&index| ids[index as usize]).collect(), at: 0 }
