@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use crate::exact::{Calls, calls_of, per_op};
 use crate::measure;
 use crate::report::{Report, Row};
+use crate::trouble::retried;
 use crate::work::Options;
 use load::{Line, Load};
 
@@ -60,7 +61,7 @@ pub fn run(options: &Options, report: &mut Report) {
             eprintln!("{NAME} {case}: times of {} gateways, {} rounds", gateways.len(), options.rounds);
             let mut rounds: Vec<Vec<Result<Time, String>>> = gateways.iter().map(|_| Vec::new()).collect();
             for _ in 0..options.rounds {
-                gateways.iter().zip(&mut rounds).for_each(|(gateway, rounds)| rounds.push(time(&folder, gateway, clients)));
+                gateways.iter().zip(&mut rounds).for_each(|(gateway, rounds)| rounds.push(retried(|| time(&folder, gateway, clients))));
             }
             for (gateway, rounds) in gateways.iter().zip(rounds) {
                 measured(gateway, rounds.into_iter().collect::<Result<Vec<_>, _>>().map(|rounds| medians(&rounds)));
@@ -69,8 +70,8 @@ pub fn run(options: &Options, report: &mut Report) {
         if options.exact {
             for gateway in &gateways {
                 eprintln!("{NAME} {case}: instructions and system calls of {}", gateway.peer);
-                measured(gateway, instructions(&folder, gateway, clients).map(|count| vec![("instructions", count)]));
-                measured(gateway, calls(&folder, gateway, clients).map(|calls| vec![("calls", calls.values().sum())]));
+                measured(gateway, retried(|| instructions(&folder, gateway, clients)).map(|count| vec![("instructions", count)]));
+                measured(gateway, retried(|| calls(&folder, gateway, clients)).map(|calls| vec![("calls", calls.values().sum())]));
             }
         }
     }

@@ -153,7 +153,7 @@ enum Command {
     Quiet(fairness::Round),
 }
 
-const HOW_LONG: &str = "On two cores of their own all workloads take about 40 minutes, with --quick about 8; building comes before it.";
+const HOW_LONG: &str = "On two cores of their own all workloads take some 40 minutes, with --quick some 8; building comes before it.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -6,12 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{INSIDE, NAME, REAL, WORKLOAD};
-use crate::exact::side_by_side;
+use crate::exact::{Calls, per_op, side_by_side};
 use crate::report::{Report, Row};
+use crate::trouble::{describe, retried};
 use crate::work::{Case, Entry, Options, Workload};
-
-/// Callgrind's events, each summed over a run.
-type Counts = BTreeMap<String, u64>;
 
 pub fn run(options: &Options, report: &mut Report) {
     if !options.exact {
@@ -30,10 +28,14 @@ pub fn run(options: &Options, report: &mut Report) {
             eprintln!("{NAME} {}: caches of {} peers", case.name, entries.len());
             let counted = side_by_side(&entries, case.alone, |entry| per_event(&caches, workload, case, entry));
             for (entry, per_event) in entries.into_iter().zip(counted) {
-                let Some(&now) = per_event.get("Ir") else {
-                    report.fail(NAME, format!("{} on {}: callgrind does not run it with --cache-sim", case.name, entry.peer));
-                    continue;
+                let per_event = match per_event {
+                    Ok(per_event) => per_event,
+                    Err(why) => {
+                        report.fail(NAME, format!("caches, {} on {}: {why}", case.name, entry.peer));
+                        continue;
+                    }
                 };
+                let now = per_event.get("Ir").copied().unwrap_or_default();
                 let of = |names: [&str; 2]| names.iter().filter_map(|name| per_event.get(*name)).sum();
                 let mut add = |case: &str, measure, value| {
                     report.add(Row { workload: NAME, case: case.to_owned(), peer: entry.peer.to_owned(), measure, value, ratio: None });
@@ -60,28 +62,30 @@ fn size(index: &str) -> Option<String> {
 }
 
 /// The difference of two runs. To set up has touched everything once.
-fn per_event(caches: &[String], workload: &Workload, case: &Case, entry: &Entry) -> BTreeMap<String, f64> {
+fn per_event(caches: &[String], workload: &Workload, case: &Case, entry: &Entry) -> Result<BTreeMap<String, f64>, String> {
     let ops = case.ops / 10;
-    let [short, long] = [ops, 2 * ops].map(|ops| counts(caches, workload, case, entry, ops));
-    long.iter().map(|(name, &count)| (name.clone(), (count as f64 - short.get(name).map_or(0.0, |&n| n as f64)) / ops as f64)).collect()
+    let [short, long] = [ops, 2 * ops].map(|ops| retried(|| counts(caches, workload, case, entry, ops)));
+    Ok(per_op(&short?, &long?, ops))
 }
 
-fn counts(caches: &[String], workload: &Workload, case: &Case, entry: &Entry, ops: u64) -> Counts {
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+fn counts(caches: &[String], workload: &Workload, case: &Case, entry: &Entry, ops: u64) -> Result<Calls, String> {
+    let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--cache-sim=yes", &format!("--callgrind-out-file={}", file.path().display())])
         .args(caches)
-        .arg(std::env::current_exe().expect("the path of this program"))
+        .arg(std::env::current_exe().map_err(|error| error.to_string())?)
         .args(["one", workload.name, case.name, entry.peer, &ops.to_string()])
         .output()
-        .unwrap_or_else(|error| panic!("valgrind: {error} (apt-get install valgrind)"));
-    if output.status.success() { parse(file.path()) } else { Counts::new() }
+        .map_err(|error| format!("valgrind: {error} (apt-get install valgrind)"))?;
+    if output.status.success() { parse(file.path()) } else { Err(describe(output.status, &String::from_utf8_lossy(&output.stderr))) }
 }
 
 /// The lines `events:` and `summary:` (or `totals:`) of callgrind's file.
-fn parse(path: &Path) -> Counts {
-    let text = std::fs::read_to_string(path).expect("what callgrind has written");
+fn parse(path: &Path) -> Result<Calls, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::split_whitespace);
-    let (Some(names), Some(counts)) = (line("events:"), line("summary:").or_else(|| line("totals:"))) else { return Counts::new() };
-    names.map(str::to_owned).zip(counts.filter_map(|count| count.parse().ok())).collect()
+    let (Some(names), Some(counts)) = (line("events:"), line("summary:").or_else(|| line("totals:"))) else {
+        return Err("callgrind says nothing".to_owned());
+    };
+    Ok(names.map(str::to_owned).zip(counts.filter_map(|count| count.parse().ok())).collect())
 }
