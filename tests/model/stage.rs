@@ -201,6 +201,7 @@ impl Stage<'_> {
             self.shared.ids[who] = Some(id);
         }
         self.reactor.run_once(Timeout::Now, &mut self.shared).unwrap();
+        assert!(self.shared.tokens.iter().all(Option::is_some), "the kernel refused a descriptor");
         self.play.parked = self.reactor.stats().parked_handlers;
     }
 
