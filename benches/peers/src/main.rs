@@ -153,7 +153,8 @@ enum Command {
     Quiet(fairness::Round),
 }
 
-const HOW_LONG: &str = "On two cores of their own all workloads take some 40 minutes, with --quick some 8; building comes before it.";
+const HOW_LONG: &str =
+    "On two cores of their own all workloads take more than an hour, with --quick a quarter of one; building comes before it.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

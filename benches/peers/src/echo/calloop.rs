@@ -123,7 +123,9 @@ fn timed(handle: &LoopHandle<'static, Shared>, stream: TcpStream, idle: Duration
     let timer = Dispatcher::new(Timer::from_duration(idle), {
         let (client, handle) = (client.clone(), handle.clone());
         move |_, _: &mut (), _: &mut Shared| {
-            client.take().map(|client| handle.remove(client));
+            if let Some(client) = client.take() {
+                handle.remove(client);
+            }
             TimeoutAction::Drop
         }
     });
@@ -154,7 +156,9 @@ fn lazily_timed(handle: &LoopHandle<'static, Shared>, stream: TcpStream, idle: D
             if deadline.get() > Instant::now() {
                 return TimeoutAction::ToInstant(deadline.get());
             }
-            client.take().map(|client| handle.remove(client));
+            if let Some(client) = client.take() {
+                handle.remove(client);
+            }
             TimeoutAction::Drop
         }
     };

@@ -64,7 +64,6 @@ fn guard(stream: &TcpStream, io: &mut Io<'_>, idle: Option<Duration>) -> Result<
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "handlers lie inline")]
 enum Own<const N: usize> {
     Listener(Listener),
     Client { stream: TcpStream, buf: [u8; N], len: usize, sent: usize, is_new: bool },

@@ -110,9 +110,13 @@ pub fn start(case: &Case) -> Box<dyn Work> {
         tasks.block_on(&runtime, tokio::task::yield_now());
     } else {
         runtime.block_on(async {
-            let Shared { plan, random, .. } = &mut *shared.borrow_mut();
-            for _ in 0..plan.count {
-                let mut sleep = Box::pin(sleep_until(Instant::now() + Duration::from_nanos(random.delay(plan))));
+            let count = shared.borrow().plan.count;
+            for _ in 0..count {
+                let delay = {
+                    let Shared { plan, random, .. } = &mut *shared.borrow_mut();
+                    Duration::from_nanos(random.delay(plan))
+                };
+                let mut sleep = Box::pin(sleep_until(Instant::now() + delay));
                 register(sleep.as_mut()).await;
                 sleeps.push(sleep);
             }
