@@ -23,8 +23,8 @@ pub static WORKLOAD: Workload = Workload {
         case("unix-100-1", &[links::UNIX, 100, 1], true),
         case("unix-1000-100", &[links::UNIX, 1000, 100], true),
         case("unix-9900-100", &[links::UNIX, 9900, 100], false),
-        case("tcp-100-1", &[links::TCP, 100, 1], false),
-        case("tcp-1000-100", &[links::TCP, 1000, 100], false),
+        case("tcp-100-1", &[links::TCP, 100, 1], true),
+        case("tcp-1000-100", &[links::TCP, 1000, 100], true),
         case("eventfd-19000-100", &[links::EVENTFD, 19_000, 100], false),
     ],
     entries: &[

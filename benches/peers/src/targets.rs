@@ -21,6 +21,8 @@ const TARGETS: &[Target] = &[
     target("W1 the same, one active: calls", "chain", "unix-100-1", "calls"),
     target("W1 an event, 100 of 1000 TCP connections active: instructions", "chain", "tcp-1000-100", "instructions"),
     target("W1 the same, TCP: calls", "chain", "tcp-1000-100", "calls"),
+    target("W1 an event, 1 of 100 TCP connections active: instructions", "chain", "tcp-100-1", "instructions"),
+    target("W1 the same, TCP, one active: calls", "chain", "tcp-100-1", "calls"),
     target("W2 a timer added and cancelled beside 1000: instructions", "timers", "add and cancel one beside 1000", "instructions"),
     target("W2 a deadline pushed out at random, of 10 000: instructions", "timers", "push out at random, of 10000", "instructions"),
     target("W2 a timer fires, of 1000: instructions", "timers", "fire 1000", "instructions"),
