@@ -236,6 +236,38 @@ fn caught_panic_in_open_loses_the_handlers_descriptors() {
     reactor.spawn(idle()).unwrap();
 }
 
+/// Opens a pipe, and waits for it.
+struct OpensAndWaits(OwnedFd);
+
+impl Source for OpensAndWaits {
+    type Opened = ();
+
+    fn open(self, io: &mut Io<'_>) -> Result<(), Rejected<Self>> {
+        let token = io.open(self.0, Interest::READ).unwrap();
+        let read = io.poll_io(token, Direction::Read, |fd| rustix::io::read(fd, &mut [0; 1]));
+        assert!(read.is_pending());
+        Ok(())
+    }
+}
+
+// What a source waits for while it is opened is no wait of the handler that spawns: that one is parked.
+#[test]
+fn wait_in_open_hides_a_parked_handler() {
+    let mut storage = ReactorStorage::<Script, 2, 1>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let (read, _write) = pipe();
+    let mut source = Some(OpensAndWaits(read));
+    let handler = script(move |cx: &mut Context<'_, Script>| {
+        if let Some(source) = source.take() {
+            cx.spawn_with(source, |()| idle()).map_err(|rejected| rejected.error).unwrap();
+        }
+        Poll::Pending
+    });
+    reactor.spawn(handler).unwrap();
+    reactor.run_once(Timeout::Now, &mut ()).unwrap();
+    assert_eq!(reactor.stats().parked_handlers, 1);
+}
+
 // A panicking handler takes only its own descriptors with it, not one that took the slot of a descriptor that it had closed.
 #[test]
 fn end_after_panic_closes_anothers_descriptor() {

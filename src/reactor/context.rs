@@ -56,9 +56,11 @@ impl<H> Handlers<'_, H> {
         self.undo_half_made(io);
         let Some(id) = self.roster().reserve() else { return Err(Rejected::new(source, Error::Full)) };
         let index = id.index() as u32;
-        let running = core::mem::replace(&mut io.run().owned, NIL);
+        let (running, marks) = (core::mem::replace(&mut io.run().owned, NIL), io.run().marks);
         let opened = source.open(&mut io.as_owner(Waiter::new(index), index));
         let owned = core::mem::replace(&mut io.run().owned, running);
+        // What the source has waited for is no wait of the handler that runs.
+        io.run().marks = marks;
         match opened {
             Ok(opened) => {
                 self.settle(io, id, owned, make(opened));
