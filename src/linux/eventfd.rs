@@ -86,6 +86,8 @@ impl EventFd {
 
     /// Waits until the counter is not zero, and takes all of it, or one if it is a semaphore; says how much that was.
     ///
+    /// More than one has emptied it: what is added after that is seen in the next turn.
+    ///
     /// # Errors
     ///
     /// [`Error::TimedOut`] by the read deadline, [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] with `EINVAL` for a descriptor of

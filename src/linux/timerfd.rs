@@ -181,6 +181,8 @@ impl TimerFd {
 
     /// Waits until it has expired, and says how often since it was set or last asked: more than once if periods were missed.
     ///
+    /// What expires after an answer, and be it that the timer was set to the past, is seen in the next turn.
+    ///
     /// # Errors
     ///
     /// [`Error::Os`] with `ECANCELED`, once, when the clock was set and the timer was told to mind: set it anew, since a period does not go

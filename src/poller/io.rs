@@ -32,7 +32,8 @@ use crate::token::Token;
 /// 3. If the last call said `EAGAIN` and no edge has come since: `Pending` without a system call; the waiter is run when the next edge,
 ///    deadline or close comes.
 /// 4. If this run's budget for this direction is spent (under a reactor): `Pending`, and the handler goes to the tail of the ready list.
-/// 5. The call. `EINTR` is tried again, `EAGAIN` waits, anything else is the answer, and the gate stays ready.
+/// 5. The call. `EINTR` is tried again, `EAGAIN` waits, anything else is the answer, and the gate stays ready, unless the answer tells that it
+///    was the last one (a short read of a TCP stream, say).
 pub struct Io<'a> {
     pub(super) selector: &'a Selector,
     pub(super) pipe: &'a BreakPipe,
@@ -170,7 +171,13 @@ impl Io<'_> {
         let Some((token, desc)) = state.table.next(slots) else { return self.open_in_new_slot(fd, interest) };
         let armed = match register(self.selector, &fd, token, interest) {
             Ok(armed) => armed,
-            Err(error) => return Err(Rejected::new(fd, error)),
+            Err(error) => {
+                if arch::REPLACES {
+                    // What the kernel may have kept of it is stale.
+                    desc.generation = desc.generation.saturating_add(1);
+                }
+                return Err(Rejected::new(fd, error));
+            }
         };
         state.table.take(desc);
         desc.begin(fd, interest, armed);

@@ -214,7 +214,7 @@ pub(crate) struct ReactorState {
     wakes: u32,
     wakes_seen: u32,
     stop: bool,
-    /// The loop may have to come back: it is to stop, or nobody is left.
+    /// `run` may have to return: it is to stop, or nobody is left.
     pub(super) is_over: bool,
     /// The handler that runs; after a panic, the one that was left half-run.
     pub(super) running: u32,
@@ -254,7 +254,7 @@ impl ReactorState {
         self.is_over = true;
     }
 
-    /// Whether the loop has to come back.
+    /// Whether `run` returns; forgets that it was asked to.
     #[cold]
     pub(super) fn take_stop(&mut self) -> bool {
         self.is_over = false;
