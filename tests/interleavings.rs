@@ -792,7 +792,7 @@ fn flood_on_one_side_of_a_bridge() {
 // A1, G41, case 76: wakes from another thread at every moment, those between the drain and the flag among them: the last one is always heard.
 #[test]
 fn wake_between_drain_and_flag() {
-    const ROUNDS: u64 = 100_000;
+    const ROUNDS: u64 = 20_000;
     static POSTED: AtomicU64 = AtomicU64::new(0);
     static SEEN: AtomicU64 = AtomicU64::new(0);
     static GAVE_UP: AtomicBool = AtomicBool::new(false);

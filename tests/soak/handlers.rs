@@ -280,7 +280,8 @@ impl Driver {
         } else if self.at_the_limit.is_none() && self.next_limit <= now {
             // Most of these are taken, and so are many above them.
             let ends = self.journal.alive(DIALLED) + self.journal.alive(ACCEPTED);
-            limit_descriptors(Some(ends as u64 / 2));
+            // As many as the model of kqueue polls at once there must be.
+            limit_descriptors(Some((ends as u64 / 2).max(8)));
             self.at_the_limit = Some(now + self.rng.millis(5, 30));
         }
     }
