@@ -208,6 +208,7 @@ mod tests {
             let both = Directions::of(Direction::Read).union(Directions::of(Direction::Write));
             assert_eq!((Interest::default() | interest).directions(), both.union(direction));
         }
+        assert_eq!(Interest::WAKEUP.without(Interest::WAKEUP).directions(), Directions::NONE);
     }
 
     #[test]

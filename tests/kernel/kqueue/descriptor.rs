@@ -1,5 +1,6 @@
 //! Descriptors by number, and what Linux counts of them.
 
+use std::io::{BufRead, BufReader};
 use std::{format, fs};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -50,10 +51,11 @@ pub(super) fn unsent(fd: BorrowedFd<'_>) -> u64 {
 pub(super) fn backlog(fd: BorrowedFd<'_>) -> Option<i64> {
     let inode = std::string::ToString::to_string(&rustix::fs::fstat(fd).ok()?.st_ino);
     ["tcp", "tcp6"].iter().find_map(|family| {
-        let table = fs::read_to_string(format!("/proc/thread-self/net/{family}")).ok()?;
-        let fields = table.lines().map(|line| line.split_whitespace());
-        let mut socket = fields.into_iter().find(|fields| fields.clone().nth(9) == Some(&inode))?;
-        i64::from_str_radix(socket.nth(4)?.split(':').nth(1)?, 16).ok()
+        let table = BufReader::new(fs::File::open(format!("/proc/thread-self/net/{family}")).ok()?);
+        // Listeners come first: however many connections there are behind them, they are not read.
+        let mut listeners = table.lines().skip(1).map_while(Result::ok).take_while(|line| line.split_whitespace().nth(3) == Some("0A"));
+        let socket = listeners.find(|line| line.split_whitespace().nth(9) == Some(&inode))?;
+        i64::from_str_radix(socket.split_whitespace().nth(4)?.split(':').nth(1)?, 16).ok()
     })
 }
 
