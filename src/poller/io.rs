@@ -111,6 +111,12 @@ impl Io<'_> {
         self.state.now()
     }
 
+    /// The time of this pass, from which a moment is seen; the clock is not looked at where there is none.
+    #[inline]
+    pub(crate) fn seen_from(&mut self, at: Option<Instant>) -> Instant {
+        if at.is_some() { self.now() } else { Instant::FAR_FUTURE }
+    }
+
     /// The time now, not that of the pass.
     pub(crate) fn read_clock(&self) -> Instant {
         (self.state.clock)()
@@ -433,7 +439,7 @@ impl Io<'_> {
     /// [`Error::Closed`] for a stale token, [`Error::NotOwner`].
     #[inline]
     pub fn set_deadline(&mut self, token: Token, direction: Direction, at: Option<Instant>) -> Result<(), Error> {
-        let now = if at.is_some() { self.state.now() } else { Instant::FAR_FUTURE };
+        let now = self.seen_from(at);
         self.set_deadline_seen_from(now, token, direction, at)
     }
 
@@ -454,7 +460,7 @@ impl Io<'_> {
     /// Sets or clears the deadlines of both directions, as [`set_deadline`](Io::set_deadline) does each.
     #[inline]
     pub(crate) fn set_deadlines(&mut self, token: Token, at: Option<Instant>) -> Result<(), Error> {
-        let now = if at.is_some() { self.state.now() } else { Instant::FAR_FUTURE };
+        let now = self.seen_from(at);
         self.set_deadlines_seen_from(now, token, at)
     }
 

@@ -301,7 +301,7 @@ impl<'a, H: Handler> Context<'a, H> {
     /// A moment in the past runs it in the next round. Setting it later than it was costs one look more when its old time comes up.
     #[inline]
     pub fn set_timer(&mut self, at: Option<Instant>) {
-        let now = if at.is_some() { self.io.now() } else { Instant::FAR_FUTURE };
+        let now = self.io.seen_from(at);
         self.handlers.set_timer(self.io.waiter().get(), at, now);
     }
 
