@@ -63,6 +63,8 @@ impl Marks {
     const NOTIFIED: Marks = Marks(1 << 4);
     /// To be run. A queued place whose handler is not is passed over: it was run meanwhile, because of the kernel, or has ended.
     const DUE: Marks = Marks(1 << 5);
+    /// Due in the next round, but its place is still to come up in this one: it was run meanwhile, because of the kernel.
+    const LATER: Marks = Marks(1 << 6);
 
     #[inline]
     fn has(self, mark: Marks) -> bool {
@@ -266,10 +268,13 @@ impl ReactorState {
     pub(super) fn enqueue(&mut self, headers: &mut [Header], index: u32) {
         match headers.get_mut(index as usize) {
             Some(header) if header.is_live() => {
+                let was_due = header.marks.has(Marks::DUE);
                 header.marks.set(Marks::DUE);
                 if !header.marks.has(Marks::QUEUED) {
                     header.marks.set(Marks::QUEUED);
                     self.ready.push(index, headers, next);
+                } else if !was_due && header.round != self.rounds {
+                    header.marks.set(Marks::LATER);
                 }
             }
             _ => {}

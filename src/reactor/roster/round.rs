@@ -50,10 +50,10 @@ impl Roster<'_> {
             let (index, header) = self.state.round.pop(self.headers.as_mut_slice(), next)?;
             header.marks.take(Marks::QUEUED);
             if header.is_due() {
-                if header.round != self.state.rounds {
+                if !header.marks.take(Marks::LATER) && header.round != self.state.rounds {
                     return Some(index);
                 }
-                // It is new, or has been run in this round.
+                // It is new, has been run in this round, or was queued in it.
                 self.enqueue(index);
             }
         }
@@ -84,6 +84,7 @@ impl Roster<'_> {
             match self.headers.get_mut(index) {
                 Some(header) if header.is_live() && header.round != self.state.rounds => {
                     header.marks.set(Marks::DUE);
+                    header.marks.take(Marks::LATER);
                     if !header.marks.has(Marks::QUEUED) {
                         header.marks.set(Marks::QUEUED);
                         rest.push(index, self.headers.as_mut_slice(), next);
@@ -108,7 +109,7 @@ impl Roster<'_> {
             return None;
         }
         header.round = self.state.rounds;
-        header.marks.0 &= !(Marks::DUE.0 | Marks::WAITS_ROOM.0);
+        header.marks.0 &= !(Marks::DUE.0 | Marks::LATER.0 | Marks::WAITS_ROOM.0);
         Some(header.owned)
     }
 }
@@ -128,6 +129,42 @@ mod tests {
             assert_eq!(run_next(roster), Some(2));
             assert_eq!(run_next(roster), None);
             assert_eq!(round(roster), [1]);
+        });
+    }
+
+    #[test]
+    fn notified_in_a_round_in_which_only_a_leftover_link_comes_up_runs_in_the_next() {
+        with_roster(|roster| {
+            (0..3).for_each(|_| _ = spawn(roster));
+            assert_eq!(round(roster), [0, 1, 2]);
+            // The kernel has woken the handler, which is notified before it is run: its link is of the next round.
+            roster.begin_round();
+            roster.notify(1);
+            roster.notify(0);
+            assert!(roster.begin_run(1).is_some());
+            assert_eq!(run_next(roster), None);
+            roster.begin_round();
+            roster.notify(1);
+            roster.notify(2);
+            assert_eq!(run_next(roster), Some(0));
+            assert_eq!(run_next(roster), None);
+            assert_eq!(round(roster), [2, 1]);
+        });
+    }
+
+    #[test]
+    fn notified_in_a_round_in_which_the_kernel_has_it_run_is_run_once() {
+        with_roster(|roster| {
+            (0..2).for_each(|_| _ = spawn(roster));
+            assert_eq!(round(roster), [0, 1]);
+            roster.begin_round();
+            roster.notify(1);
+            assert!(roster.begin_run(1).is_some());
+            roster.begin_round();
+            roster.notify(1);
+            assert!(roster.begin_run(1).is_some());
+            assert_eq!(run_next(roster), None);
+            assert_eq!(round(roster), []);
         });
     }
 
