@@ -100,7 +100,7 @@ impl EventFd {
 
     /// Adds `n`, all of it or nothing, at once.
     ///
-    /// To wait for room, which takes additions of 2⁶³, open the descriptor as `(fd, Interest::READ | Interest::WRITE)` and write the eight
+    /// To wait for room, should there ever be none, open the descriptor as `(fd, Interest::READ | Interest::WRITE)` and write the eight
     /// bytes by [`poll_io`](Io::poll_io).
     ///
     /// # Errors
