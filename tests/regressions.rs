@@ -1074,3 +1074,30 @@ fn break_pipe_that_could_not_be_emptied() {
         assert!(poller.poll(Duration::from_secs(20), |_| {}).unwrap().woken);
     });
 }
+
+/// Takes room whenever there is some, for a handler that ends when it is run.
+fn takes_room(who: usize) -> Script<Vec<usize>> {
+    script(move |cx: &mut Context<'_, Script<Vec<usize>>>| {
+        loop {
+            ready!(cx.poll_room())?;
+            cx.shared().push(who);
+            let (read_end, _) = pipe();
+            cx.spawn_with((read_end, Interest::READ), |_| script(|_| DONE))?;
+        }
+    })
+}
+
+// Asked before each pass, `next_deadline` called one handler for the room that there was, and the pass another, who came in vain and went
+// to the end of the line: of two that wait for room one never got any.
+#[test]
+fn next_deadline_takes_the_turn_of_who_waits_for_room() {
+    let mut storage = ReactorStorage::<Script<Vec<usize>>, 3, 1>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    (0..2).for_each(|who| _ = reactor.spawn(takes_room(who)).unwrap());
+    let mut took = Vec::new();
+    while took.len() < 6 {
+        assert!(reactor.next_deadline().is_some());
+        reactor.run_once(Timeout::Now, &mut took).unwrap();
+    }
+    assert_eq!(took, [0, 0, 1, 0, 1, 0]);
+}
