@@ -1123,3 +1123,28 @@ fn next_deadline_takes_the_turn_of_who_waits_for_room() {
     }
     assert_eq!(took, [0, 0, 1, 0, 1, 0]);
 }
+
+// On event ports a wake was never heard of again if the program's clock panicked in the pass that it began.
+#[test]
+fn clock_that_panics_in_the_pass_of_a_wake() {
+    thread_local!(static PANICS: Cell<bool> = const { Cell::new(false) });
+    let clock = || if PANICS.get() { planned_panic() } else { Instant::from_nanos(1) };
+    let mut storage = ReactorStorage::<Script<u32>, 1, 0>::new();
+    let mut reactor = Reactor::with_clock(&mut storage, Clock::Custom(clock)).unwrap();
+    let counts_wakes = |cx: &mut Context<'_, Script<u32>>| {
+        cx.set_timer_after(Duration::from_secs(1));
+        while cx.poll_wake().is_ready() {
+            *cx.shared() += 1;
+        }
+        Poll::Pending
+    };
+    reactor.spawn(script(counts_wakes)).unwrap();
+    let mut wakes = 0;
+    reactor.run_once(Timeout::Now, &mut wakes).unwrap();
+    reactor.breaker().wake().unwrap();
+    PANICS.set(true);
+    expect_panic(|| reactor.run_once(Timeout::Now, &mut wakes).unwrap());
+    PANICS.set(false);
+    settle(&mut reactor, &mut wakes);
+    assert_eq!(wakes, 1);
+}
