@@ -1018,13 +1018,13 @@ fn ttl_of_a_socket_for_both_families() {
     assert_eq!((sockopt::ipv6_unicast_hops(&fd), sockopt::ip_ttl(&fd)), (Ok(5), Ok(5)));
 }
 
-/// Both ends of the poller's break pipe, by their numbers.
-fn break_pipe_of(poller: &Poller<'_>) -> [BorrowedFd<'static>; 2] {
+/// Both ends of the break pipe, by their numbers.
+fn break_pipe_of(is_poll_descriptor: impl Fn(BorrowedFd<'_>) -> bool) -> [BorrowedFd<'static>; 2] {
     let ends = open_fds().into_iter().filter_map(|number| {
-        // SAFETY: it is open, and nobody closes it while the poller lives.
+        // SAFETY: it is open, and nobody closes it while its owner lives.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         let mode = fcntl_getfl(fd).unwrap() & OFlags::RWMODE;
-        (poller.is_poll_descriptor(fd) && mode != OFlags::RDWR).then_some((mode == OFlags::WRONLY, fd))
+        (is_poll_descriptor(fd) && mode != OFlags::RDWR).then_some((mode == OFlags::WRONLY, fd))
     });
     let mut ends: Vec<_> = ends.collect();
     ends.sort_by_key(|end| end.0);
@@ -1044,7 +1044,7 @@ fn wake_after_one_that_was_refused() {
     alone(|| {
         let mut storage = PollerStorage::<0>::new();
         let mut poller = Poller::new(&mut storage).unwrap();
-        let [_, write_end] = break_pipe_of(&poller);
+        let [_, write_end] = break_pipe_of(|fd| poller.is_poll_descriptor(fd));
         let kept = write_end.try_clone_to_owned().unwrap();
         replace(write_end, std::fs::File::open("/dev/null").unwrap());
         for _ in 0..3 {
@@ -1062,7 +1062,7 @@ fn break_pipe_that_could_not_be_emptied() {
     alone(|| {
         let mut storage = PollerStorage::<0>::new();
         let mut poller = Poller::new(&mut storage).unwrap();
-        let [read_end, write_end] = break_pipe_of(&poller);
+        let [read_end, write_end] = break_pipe_of(|fd| poller.is_poll_descriptor(fd));
         // Nobody can write: the pipe is at its end.
         replace(write_end, std::fs::File::open("/dev/null").unwrap());
         for _ in 0..3 {
@@ -1073,4 +1073,78 @@ fn break_pipe_that_could_not_be_emptied() {
         poller.breaker().wake().unwrap();
         assert!(poller.poll(Duration::from_secs(20), |_| {}).unwrap().woken);
     });
+}
+
+// The error of a pass that a panic has ended was answered by a later `run`, when that was asked to stop.
+#[test]
+fn error_of_a_pass_that_has_panicked() {
+    alone(|| {
+        let mut storage = ReactorStorage::<Script, 2, 0>::new();
+        let mut reactor = Reactor::new(&mut storage).unwrap();
+        reactor.spawn(script(|_| planned_panic())).unwrap();
+        let [read_end, write_end] = break_pipe_of(|fd| reactor.is_poll_descriptor(fd));
+        // Nobody can write: the pipe is at its end.
+        replace(write_end, std::fs::File::open("/dev/null").unwrap());
+        expect_panic(|| reactor.run(&mut ()).unwrap());
+        let path = format!("/proc/self/fd/{}", read_end.as_raw_fd());
+        replace(write_end, std::fs::File::options().write(true).open(path).unwrap());
+        let stops = |cx: &mut Context<'_, Script>| {
+            cx.stop();
+            Poll::Pending
+        };
+        reactor.spawn(script(stops)).unwrap();
+        assert_eq!(reactor.run(&mut ()), Ok(()));
+    });
+}
+
+/// Takes room whenever there is some, for a handler that ends when it is run.
+fn takes_room(who: usize) -> Script<Vec<usize>> {
+    script(move |cx: &mut Context<'_, Script<Vec<usize>>>| {
+        loop {
+            ready!(cx.poll_room())?;
+            cx.shared().push(who);
+            let (read_end, _) = pipe();
+            cx.spawn_with((read_end, Interest::READ), |_| script(|_| DONE))?;
+        }
+    })
+}
+
+// Asked before each pass, `next_deadline` called one handler for the room that there was, and the pass another, who came in vain and went
+// to the end of the line: of two that wait for room one never got any.
+#[test]
+fn next_deadline_takes_the_turn_of_who_waits_for_room() {
+    let mut storage = ReactorStorage::<Script<Vec<usize>>, 3, 1>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    (0..2).for_each(|who| _ = reactor.spawn(takes_room(who)).unwrap());
+    let mut took = Vec::new();
+    while took.len() < 6 {
+        assert!(reactor.next_deadline().is_some());
+        reactor.run_once(Timeout::Now, &mut took).unwrap();
+    }
+    assert_eq!(took, [0, 0, 1, 0, 1, 0]);
+}
+
+// On event ports a wake was never heard of again if the program's clock panicked in the pass that it began.
+#[test]
+fn clock_that_panics_in_the_pass_of_a_wake() {
+    thread_local!(static PANICS: Cell<bool> = const { Cell::new(false) });
+    let clock = || if PANICS.get() { planned_panic() } else { Instant::from_nanos(1) };
+    let mut storage = ReactorStorage::<Script<u32>, 1, 0>::new();
+    let mut reactor = Reactor::with_clock(&mut storage, Clock::Custom(clock)).unwrap();
+    let counts_wakes = |cx: &mut Context<'_, Script<u32>>| {
+        cx.set_timer_after(Duration::from_secs(1));
+        while cx.poll_wake().is_ready() {
+            *cx.shared() += 1;
+        }
+        Poll::Pending
+    };
+    reactor.spawn(script(counts_wakes)).unwrap();
+    let mut wakes = 0;
+    reactor.run_once(Timeout::Now, &mut wakes).unwrap();
+    reactor.breaker().wake().unwrap();
+    PANICS.set(true);
+    expect_panic(|| reactor.run_once(Timeout::Now, &mut wakes).unwrap());
+    PANICS.set(false);
+    settle(&mut reactor, &mut wakes);
+    assert_eq!(wakes, 1);
 }

@@ -120,6 +120,8 @@ impl Io<'_> {
         }
         if broken {
             state.stats.events -= 1;
+            // Before anything that may panic, so that the wake is reported again.
+            state.break_is_spent = true;
         }
         Ok(broken)
     }
@@ -127,7 +129,6 @@ impl Io<'_> {
     /// The break pipe was reported.
     pub(crate) fn empty_break_pipe(&mut self) -> Result<(), Error> {
         self.state.stats.wakes += 1;
-        self.state.break_is_spent = true;
         let drained = self.pipe.drain();
         // Also of a pipe that could not be emptied, whose byte is then reported again. Should this fail, then this wake counts all the
         // same, and the next wait says why.

@@ -221,6 +221,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
     fn turn(&mut self, timeout: Timeout, once: bool, shared: &mut H::Shared) -> Result<(), Error> {
         let (handlers, io) = self.outside();
         let mut cx = Context { io, handlers, shared };
+        // Of a pass that a panic has ended, which was its answer.
+        cx.handlers.state.failed = None;
         cx.handlers.state.is_over |= once;
         loop {
             cx.pass(timeout)?;

@@ -143,6 +143,10 @@ impl<H> Handlers<'_, H> {
 
     #[inline(never)]
     fn release(&mut self, io: &mut Io<'_>) {
+        if self.state.released && self.roster().anybody_ready() {
+            // Who is queued already has yet to take it: the next one would come in vain, and lose its turn.
+            return;
+        }
         // Whoever waits wants one of the two.
         let has_room = self.roster().has_room() || io.has_descriptor_room();
         self.roster().release_next(has_room);
