@@ -63,7 +63,8 @@ impl Marks {
     const NOTIFIED: Marks = Marks(1 << 4);
     /// To be run. A queued place whose handler is not is passed over: it was run meanwhile, because of the kernel, or has ended.
     const DUE: Marks = Marks(1 << 5);
-    /// Due in the next round, but its place is still to come up in this one: it was run meanwhile, because of the kernel.
+    /// Due in the next round, but its place is still to come up in this one: it was left there when the kernel had the handler run in an
+    /// earlier round.
     const LATER: Marks = Marks(1 << 6);
 
     #[inline]
@@ -218,7 +219,7 @@ pub(crate) struct ReactorState {
     wakes: u32,
     wakes_seen: u32,
     stop: bool,
-    /// `run` may have to return: it is to stop, nobody is left, or something failed.
+    /// The loop may have to end: it is to stop, nobody is left, something failed, or it was for one pass.
     pub(super) is_over: bool,
     /// The handler that runs; after a panic, the one that was left half-run.
     pub(super) running: u32,
@@ -284,6 +285,7 @@ impl ReactorState {
                     header.marks.set(Marks::QUEUED);
                     self.ready.push(index, headers, next);
                 } else if !was_due && header.round != self.rounds {
+                    // On the ready list such a place is of the next round anyhow, and its handler has run in this one, or is new.
                     header.marks.set(Marks::LATER);
                 }
             }

@@ -371,10 +371,14 @@ impl Model {
         self.occupant(place).map(|who| &mut self.beings[who])
     }
 
-    /// Slots were freed: one of those who wait for room is run, the longest waiting first, as long as there is some.
+    /// Slots were freed: one of those who wait for room is run, the longest waiting first, as long as there is some, and unless one is
+    /// queued already.
     pub fn release(&mut self) {
         if std::mem::take(&mut self.freed) {
             self.until = self.line.back().copied();
+        }
+        if self.released && self.anybody_ready() {
+            return;
         }
         if !self.handler_room() && !self.desc_room() {
             self.until = None;

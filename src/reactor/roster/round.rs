@@ -71,7 +71,8 @@ impl Roster<'_> {
         self.state.woken.clear();
     }
 
-    /// A panic breaks the round off, in which these of the woken have not run: they are the first when it goes on.
+    /// A panic breaks the round off, in which these of the woken have not run: they are the first when it goes on, but for those who are
+    /// queued for the next one already.
     #[cold]
     pub(in crate::reactor) fn break_off(&mut self, run: usize) {
         if run == 0 {
