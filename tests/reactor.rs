@@ -42,7 +42,7 @@ fn spawned_handlers_run_once_in_order() {
             }))
             .unwrap();
     }
-    assert_eq!(reactor.len(), 4);
+    assert_eq!((reactor.len(), reactor.is_empty()), (4, false));
     settle(&mut reactor, &mut ());
     assert_eq!(log.take(), [0, 1, 2, 3]);
 }
@@ -210,6 +210,32 @@ fn ending_oneself_takes_effect_at_the_end_of_the_run() {
         .unwrap();
     settle(&mut reactor, &mut ());
     assert_eq!((log.take(), reactor.len()), (vec!["still here", "dropped"], 0));
+}
+
+// A descriptor that a handler closed leaves nothing behind: whose its slot is by then keeps it when that handler ends.
+#[test]
+fn a_handlers_end_spares_who_has_a_slot_that_it_gave_back() {
+    let mut storage = ReactorStorage::<Script, 2, 2>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let ((_, first), (second_peer, second), (third_peer, third)) = (pair(), pair(), pair());
+    let mut sources = Some((first, second));
+    let id = reactor
+        .spawn(script(move |cx: &mut Context<'_, Script>| {
+            if let Some((first, second)) = sources.take() {
+                let first: TcpStream = first.open(cx)?;
+                second.open(cx)?;
+                first.close(cx)?;
+            }
+            Poll::Pending
+        }))
+        .unwrap();
+    settle(&mut reactor, &mut ());
+    reactor.spawn_with(third, |_| script(|_| Poll::Pending)).unwrap();
+    assert_eq!(reactor.descriptors(), 2);
+    reactor.end(id).unwrap();
+    assert_eq!(reactor.descriptors(), 1);
+    assert_closed(&second_peer);
+    assert_open(&third_peer);
 }
 
 // Case 79: a handler opens, closes, spawns and ends as it likes in one run; nothing is left behind.
@@ -1254,6 +1280,34 @@ fn a_spent_budget_loses_nothing() {
         .unwrap();
     run_until(&mut reactor, &mut (), |_| log.len() == 1000);
     assert_eq!(reactor.stats().parked_handlers, 0);
+}
+
+// Half of a budget is shared by all that a run does, the other half each direction has for itself.
+#[test]
+fn half_of_a_budget_is_shared() {
+    for (budget, expected) in [(1, (1, 1)), (2, (2, 1)), (5, (5, 3)), (8, (8, 4))] {
+        let mut storage = Storage::new();
+        let mut reactor = Reactor::new(&mut storage).unwrap().with_budget(NonZeroU8::new(budget).unwrap());
+        let ((mut first_flood, first, first_arrived), (mut second_flood, second, second_arrived)) = (probed_pair(), probed_pair());
+        for (flood, arrived) in [(&mut first_flood, first_arrived), (&mut second_flood, second_arrived)] {
+            flood.write_all(&[1; 100]).unwrap();
+            arrived.wait_readable();
+        }
+        let log = Log::new();
+        let entries = log.clone();
+        let mut second = Some(second);
+        reactor
+            .spawn_with(first, |first| {
+                script(move |cx: &mut Context<'_, Script>| {
+                    let second = second.take().unwrap().open(cx)?;
+                    entries.push((sip(cx, &first)?, sip(cx, &second)?));
+                    DONE
+                })
+            })
+            .unwrap();
+        reactor.run_once(Timeout::Now, &mut ()).unwrap();
+        assert_eq!(log.take(), [expected], "a budget of {budget}");
+    }
 }
 
 // Case 83: one event for both directions runs a handler that waits for both once.
