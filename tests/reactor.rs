@@ -334,6 +334,40 @@ fn next_deadline_is_now_when_room_was_made_from_outside() {
     assert!(reactor.next_deadline().is_some_and(|at| at <= Clock::Monotonic.now()));
 }
 
+// A6: who waits for room has it before whom the kernel wakes in the same pass.
+#[test]
+fn room_goes_to_who_waits_for_it() {
+    let mut storage = ReactorStorage::<Script, 3, 2>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let log = Log::new();
+    let idle = reactor.spawn(script(|_| Poll::Pending)).unwrap();
+    let entries = log.clone();
+    reactor
+        .spawn(script(move |cx: &mut Context<'_, Script>| {
+            ready!(cx.poll_room())?;
+            entries.push(("waited", cx.spawn(script(|_| Poll::Pending)).is_ok()));
+            DONE
+        }))
+        .unwrap();
+    let (mut peer, ours, arrived) = probed_pair();
+    let entries = log.clone();
+    reactor
+        .spawn_with(ours, |stream| {
+            script(move |cx: &mut Context<'_, Script>| {
+                ready!(stream.read(cx, &mut [0; 8]))?;
+                entries.push(("came by", cx.spawn(script(|_| Poll::Pending)).is_ok()));
+                Poll::Pending
+            })
+        })
+        .unwrap();
+    settle(&mut reactor, &mut ());
+    peer.write_all(b"x").unwrap();
+    arrived.wait_readable();
+    reactor.end(idle).unwrap();
+    reactor.run_once(Timeout::Now, &mut ()).unwrap();
+    assert_eq!(log.take().first(), Some(&("waited", true)));
+}
+
 // A6: all who wait for room are run when a slot is freed by a handler that finishes; the second finds it taken and waits on.
 #[test]
 fn all_who_wait_for_room_are_run() {
@@ -447,6 +481,28 @@ fn notify_all_reaches_everybody() {
         .unwrap();
     reactor.run(&mut false).unwrap();
     assert!(reactor.is_empty());
+}
+
+// Who is spawned into the place of a handler that ended was not there when everybody was notified.
+#[test]
+fn notify_all_is_not_inherited() {
+    let mut storage = Storage::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let ended = reactor.spawn(script(|_| Poll::Pending)).unwrap();
+    settle(&mut reactor, &mut ());
+    reactor.end(ended).unwrap();
+    reactor.notify_all();
+    let log = Log::new();
+    let entries = log.clone();
+    let id = reactor
+        .spawn(script(move |cx: &mut Context<'_, Script>| {
+            entries.push(cx.poll_notified().is_ready());
+            Poll::Pending
+        }))
+        .unwrap();
+    assert_eq!(id.index(), ended.index());
+    settle(&mut reactor, &mut ());
+    assert_eq!(log.take(), [false]);
 }
 
 // Case 80: who yields goes to the tail of the next round; the others run in between, each once in a round.
