@@ -224,8 +224,13 @@ impl<'s, H: Handler> Reactor<'s, H> {
         cx.handlers.state.is_over |= once;
         loop {
             cx.pass(timeout)?;
-            if cx.handlers.state.is_over && (once || cx.handlers.state.take_stop()) {
-                return Ok(());
+            if cx.handlers.state.is_over {
+                if let Some(error) = cx.handlers.state.failed.take() {
+                    return Err(error);
+                }
+                if once || cx.handlers.state.take_stop() {
+                    return Ok(());
+                }
             }
         }
     }

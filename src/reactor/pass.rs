@@ -28,14 +28,15 @@ impl<H: Handler> Context<'_, H> {
         // From here on a panic, be it of the program's clock, loses none of them.
         let mut round = Round { cx: self, next: 0 };
         let Context { io, handlers, .. } = &mut *round.cx;
-        let nothing_else = !broken && !handlers.state.released && !handlers.has_timers(io);
-        let noted = if nothing_else { Ok(()) } else { handlers.note(io, broken) };
+        if broken || handlers.state.released || handlers.has_timers(io) {
+            handlers.note(io, broken);
+        }
         handlers.roster().begin_round();
         io.run().begin_pass();
         while let Some(index) = round.next() {
             round.cx.dispatch(index);
         }
-        noted
+        Ok(())
     }
 
     #[inline(always)]
@@ -149,7 +150,7 @@ impl<H> Handlers<'_, H> {
 
     /// Notes what has happened besides readiness.
     #[inline(never)]
-    fn note(&mut self, io: &mut Io<'_>, broken: bool) -> Result<(), Error> {
+    fn note(&mut self, io: &mut Io<'_>, broken: bool) {
         if core::mem::take(&mut self.state.released) {
             // Or whom the kernel has woken would take the room that another has waited for.
             self.roster().queue_woken();
@@ -157,11 +158,12 @@ impl<H> Handlers<'_, H> {
         let (state, headers) = (&mut *self.state, self.headers.as_mut_slice());
         io.expire(|waiter| state.enqueue(headers, waiter.get()));
         self.fire_timers(io);
-        if !broken {
-            return Ok(());
+        if broken {
+            self.roster().wake();
+            if let Err(error) = io.empty_break_pipe() {
+                self.state.fail(error);
+            }
         }
-        self.roster().wake();
-        io.empty_break_pipe()
     }
 
     #[inline]

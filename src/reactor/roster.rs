@@ -208,6 +208,8 @@ pub(crate) struct ReactorState {
     release_until: u32,
     /// Somebody is queued because there is room.
     pub(super) released: bool,
+    /// What this pass answers when its round is over.
+    pub(super) failed: Option<Error>,
     pub(super) timers: QueueState,
     len: u32,
     /// How many places there are.
@@ -216,7 +218,7 @@ pub(crate) struct ReactorState {
     wakes: u32,
     wakes_seen: u32,
     stop: bool,
-    /// `run` may have to return: it is to stop, or nobody is left.
+    /// `run` may have to return: it is to stop, nobody is left, or something failed.
     pub(super) is_over: bool,
     /// The handler that runs; after a panic, the one that was left half-run.
     pub(super) running: u32,
@@ -235,6 +237,7 @@ impl ReactorState {
             waiting: List::EMPTY,
             release_until: NIL,
             released: false,
+            failed: None,
             timers: QueueState::new(),
             len: 0,
             capacity: u32::try_from(capacity).unwrap_or(NIL),
@@ -249,6 +252,13 @@ impl ReactorState {
 
     pub(super) fn len(&self) -> usize {
         self.len as usize
+    }
+
+    /// The round goes on; then this is answered.
+    #[cold]
+    pub(super) fn fail(&mut self, error: Error) {
+        self.failed = Some(error);
+        self.is_over = true;
     }
 
     pub(super) fn stop(&mut self) {
