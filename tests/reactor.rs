@@ -7,17 +7,21 @@ mod util;
 
 use std::cell::Cell;
 use std::io::{Read, Write};
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroU8;
+use std::os::fd::FromRawFd;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use netpoll::net::{TcpListener, TcpStream};
 use netpoll::{
-    Breaker, Callback, Clock, Context, Error, Handler, HandlerId, Instant, Interest, Reactor, ReactorStorage, Stats, Timeout, Token,
+    BorrowedFd, Breaker, Callback, Clock, Context, Errno, Error, Handler, HandlerId, Instant, Interest, OwnedFd, Reactor, ReactorStorage,
+    Stats, Timeout, Token,
 };
 use rustix::event::PollFlags;
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::dup2;
 use static_cell::ConstStaticCell;
 use util::{Answer, DONE, Guard, Log, Script, advance, assert_closed, assert_open, manual, pair, probed_pair, run_until, script, settle};
 
@@ -934,6 +938,44 @@ fn wake_in_handler_next_wait_immediate() {
     assert_eq!(wakes, 1);
     drop(reactor);
     assert_eq!(breaker.wake(), Err(Error::Closed));
+}
+
+/// Closes the break pipe's write end behind the reactor's back: its number becomes another file's.
+fn break_the_break_pipe<H: Handler>(reactor: &Reactor<'_, H>) {
+    let numbers = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    for number in numbers.map(|name| name.parse().unwrap()) {
+        // SAFETY: what is not the reactor's, and may be closed meanwhile, is only compared by its number.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        if reactor.is_poll_descriptor(fd) && fcntl_getfl(fd).unwrap() & OFlags::RWMODE == OFlags::WRONLY {
+            // SAFETY: the reactor closes it.
+            let mut write_end = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+            return dup2(std::fs::File::open("/dev/null").unwrap(), &mut write_end).unwrap();
+        }
+    }
+    panic!("no write end");
+}
+
+// What the kernel says of the break pipe is the answer when everybody has run.
+#[test]
+fn a_broken_break_pipe_is_told_after_the_round() {
+    let mut storage = Storage::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let log = Log::new();
+    let entries = log.clone();
+    let id = reactor
+        .spawn(script(move |_| {
+            entries.push(());
+            Poll::Pending
+        }))
+        .unwrap();
+    settle(&mut reactor, &mut ());
+    log.take();
+    break_the_break_pipe(&reactor);
+    for once in [true, true, false] {
+        reactor.notify(id).unwrap();
+        let answer = if once { reactor.run_once(Timeout::Now, &mut ()) } else { reactor.run(&mut ()) };
+        assert_eq!((answer, log.take().len()), (Err(Error::Os(Errno::PIPE)), 1));
+    }
 }
 
 // ---- Running and stopping
