@@ -21,7 +21,7 @@ use namespace::{in_own, in_own_network, ip};
 use netpoll::linux::{ChildExit, EventFd, Inotify, InotifyEvent, Netlink, Pid, ReadFlags, TimerClock, TimerFd, TimerSpec, Uevents};
 use netpoll::linux::{Watch, WatchFlags};
 use netpoll::net::{SocketAddrUnix, UnixStream};
-use netpoll::{AsFd, BorrowedFd, Descriptor, Direction, Errno, Error, Io, OwnedFd, PollerStorage, Reactor, ReactorStorage};
+use netpoll::{AsFd, BorrowedFd, Descriptor, Direction, Errno, Error, Interest, Io, OwnedFd, PollerStorage, Reactor, ReactorStorage};
 use netpoll::{Timeout, Unopened, Waiter};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::SendFlags;
@@ -150,19 +150,10 @@ fn a_timer() {
 
 #[test]
 fn a_counter() {
-    let kind = kind!(EventFd, set_read_timeout, |it, io| it.poll_read(io));
+    let kind = kind!(EventFd, set_timeout, |it, io| it.poll_read(io));
     let counter = || EventFd::counter(0).unwrap();
     kind.check(counter(), |fd| write(fd, &1u64.to_ne_bytes()));
     kind.check_owner(counter());
-    // The other direction: there is no room for one more.
-    let kind = kind!(EventFd, set_write_timeout, |it, io| it.add(io, 1));
-    let full = || {
-        let full = counter();
-        write(&full, &(u64::MAX - 1).to_ne_bytes());
-        full
-    };
-    kind.check(full(), |fd| assert_eq!(rustix::io::read(fd, &mut [0; 8]), Ok(8)));
-    kind.check_owner(full());
 }
 
 #[test]
@@ -256,7 +247,7 @@ fn read(poller: &mut TestPoller<'_>, counter: &EventFd) -> Poll<Result<u64, Erro
     counter.poll_read(&mut poller.io(Waiter::new(1)))
 }
 
-fn add(poller: &mut TestPoller<'_>, counter: &EventFd, n: u64) -> Poll<Result<(), Error>> {
+fn add(poller: &mut TestPoller<'_>, counter: &EventFd, n: u64) -> Result<(), Error> {
     counter.add(&mut poller.io(Waiter::new(2)), n)
 }
 
@@ -267,9 +258,9 @@ fn a_counter_gives_all_and_a_semaphore_one() {
     let counter = EventFd::counter(3).unwrap().open(&mut poller.io(Waiter::new(1))).unwrap();
     assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(3)));
     assert_eq!(read(&mut poller, &counter), Poll::Pending);
-    assert_eq!(add(&mut poller, &counter, 4), Poll::Ready(Ok(())));
-    assert_eq!(add(&mut poller, &counter, 0), Poll::Ready(Ok(())));
-    assert_eq!(add(&mut poller, &counter, 1 << 40), Poll::Ready(Ok(())));
+    assert_eq!(add(&mut poller, &counter, 4), Ok(()));
+    assert_eq!(add(&mut poller, &counter, 0), Ok(()));
+    assert_eq!(add(&mut poller, &counter, 1 << 40), Ok(()));
     poller.expect_waiters(&[1]);
     assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok((1 << 40) + 4)));
     assert_eq!(read(&mut poller, &counter), Poll::Pending);
@@ -277,7 +268,7 @@ fn a_counter_gives_all_and_a_semaphore_one() {
     let semaphore = EventFd::semaphore(1).unwrap().open(&mut poller.io(Waiter::new(1))).unwrap();
     assert_eq!(read(&mut poller, &semaphore), Poll::Ready(Ok(1)));
     assert_eq!(read(&mut poller, &semaphore), Poll::Pending);
-    assert_eq!(add(&mut poller, &semaphore, 3), Poll::Ready(Ok(())));
+    assert_eq!(add(&mut poller, &semaphore, 3), Ok(()));
     poller.expect_waiters(&[1]);
     // One edge, three answers.
     for _ in 0..3 {
@@ -324,25 +315,51 @@ fn a_counter_of_more_than_one_is_read_once() {
     assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(1)));
 }
 
+/// Its reads make room in it, which is no edge.
 #[test]
-fn a_full_counter_waits_for_room() {
+fn a_counter_that_is_read_has_no_edge_of_its_own() {
     let mut storage = PollerStorage::<1>::new();
     let mut poller = TestPoller::new(&mut storage);
     let counter = EventFd::counter(0).unwrap().open(&mut poller.io(Waiter::new(1))).unwrap();
-    assert_eq!(add(&mut poller, &counter, u64::MAX), Poll::Ready(Err(Error::Os(Errno::INVAL))));
-    assert_eq!(add(&mut poller, &counter, u64::MAX - 2), Poll::Ready(Ok(())));
+    for events in 1..4 {
+        assert_eq!(read(&mut poller, &counter), Poll::Pending);
+        assert_eq!(add(&mut poller, &counter, 1), Ok(()));
+        assert_eq!(poller.turn(SOON), [1]);
+        assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(1)));
+        poller.expect_nobody();
+        assert_eq!(poller.stats().events, events);
+    }
+}
+
+#[test]
+fn a_full_counter_says_so() {
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = TestPoller::new(&mut storage);
+    let counter = EventFd::counter(0).unwrap().open(&mut poller.io(Waiter::new(1))).unwrap();
+    assert_eq!(add(&mut poller, &counter, u64::MAX), Err(Error::Os(Errno::INVAL)));
+    assert_eq!(add(&mut poller, &counter, u64::MAX - 2), Ok(()));
     // All or nothing.
-    assert_eq!(add(&mut poller, &counter, 2), Poll::Pending);
+    assert_eq!(add(&mut poller, &counter, 2), Err(Error::Os(Errno::AGAIN)));
     assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(u64::MAX - 2)));
-    poller.expect_waiters(&[2]);
-    assert_eq!(add(&mut poller, &counter, 2), Poll::Ready(Ok(())));
+    assert_eq!(add(&mut poller, &counter, 2), Ok(()));
     assert_eq!(read(&mut poller, &counter), Poll::Pending);
     poller.expect_waiters(&[1]);
     assert_eq!(read(&mut poller, &counter), Poll::Ready(Ok(2)));
-    // The gates' own: the other direction's deadline is another one.
-    counter.set_write_timeout(&mut poller.io(Waiter::new(1)), Some(Duration::ZERO)).unwrap();
-    assert_eq!(add(&mut poller, &counter, 1), Poll::Ready(Err(Error::TimedOut)));
-    assert_eq!(read(&mut poller, &counter), Poll::Pending);
+    drop(counter.close(&mut poller.io(Waiter::new(1))).unwrap());
+    assert_eq!(add(&mut poller, &counter, 1), Err(Error::Closed));
+}
+
+/// Who wants to wait for room opens it for that.
+#[test]
+fn a_full_counter_is_waited_for() {
+    let mut storage = PollerStorage::<1>::new();
+    let mut poller = TestPoller::new(&mut storage);
+    let token = poller.open(EventFd::counter(0).unwrap(), Interest::READ | Interest::WRITE);
+    assert_eq!(poller.write(2, token, &(u64::MAX - 1).to_ne_bytes()), Poll::Ready(Ok(8)));
+    assert_eq!(poller.write(2, token, &1u64.to_ne_bytes()), Poll::Pending);
+    assert_eq!(poller.read(1, token), Poll::Ready(Ok((u64::MAX - 1).to_ne_bytes().into())));
+    poller.expect_waiters(&[2]);
+    assert_eq!(poller.write(2, token, &1u64.to_ne_bytes()), Poll::Ready(Ok(8)));
 }
 
 /// Eight bytes are a number; a descriptor that gives others is no eventfd and no timer.

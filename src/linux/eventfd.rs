@@ -3,10 +3,10 @@
 use core::task::Poll;
 
 use rustix::event::EventfdFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::read_number;
-use crate::descriptor::{Unopened, deadlines, descriptor};
+use crate::descriptor::{Unopened, descriptor};
 use crate::error::Error;
 use crate::interest::{Direction, Interest};
 use crate::poller::Io;
@@ -57,8 +57,9 @@ pub struct EventFd {
     token: Token,
 }
 
-descriptor!(EventFd, interest: Interest::READ.union(Interest::WRITE), must_not_block: true);
-deadlines!(EventFd);
+// Whoever reads it makes room in it: each read would be an edge of writing.
+descriptor!(EventFd, interest: Interest::READ, must_not_block: true);
+wait_deadline!(EventFd);
 
 impl EventFd {
     /// A counter of which each read takes everything.
@@ -90,20 +91,25 @@ impl EventFd {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] by the read deadline, [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] with `EINVAL` for a descriptor of
+    /// [`Error::TimedOut`] by the deadline, [`Error::Closed`], [`Error::NotOwner`], [`Error::Os`] with `EINVAL` for a descriptor of
     /// another kind.
     pub fn poll_read(&self, io: &mut Io<'_>) -> Poll<Result<u64, Error>> {
         // More than one is what a counter gives, all that it had; a semaphore gives one, and perhaps has more.
         io.poll_io_drained(self.token, Direction::Read, |fd| read_number(fd)?.ok_or(Errno::INVAL).map(|n| (n, n > 1)))
     }
 
-    /// Adds `n`, all of it or nothing; waits while the counter would exceed 2⁶⁴ - 2.
+    /// Adds `n`, all of it or nothing, at once.
+    ///
+    /// To wait for room, which takes additions of 2⁶³, open the descriptor as `(fd, Interest::READ | Interest::WRITE)` and write the eight
+    /// bytes by [`poll_io`](Io::poll_io).
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] with `EINVAL` for an `n` of 2⁶⁴ - 1, which never fits. [`Error::TimedOut`] by the write deadline, [`Error::Closed`],
-    /// [`Error::NotOwner`].
-    pub fn add(&self, io: &mut Io<'_>, n: u64) -> Poll<Result<(), Error>> {
-        io.poll_io(self.token, Direction::Write, |fd| rustix::io::write(fd, &n.to_ne_bytes()).map(drop))
+    /// [`Error::Os`] with `EAGAIN` where the counter would exceed 2⁶⁴ - 2, with `EINVAL` for an `n` of 2⁶⁴ - 1, which never fits.
+    /// [`Error::Closed`], [`Error::NotOwner`].
+    pub fn add(&self, io: &mut Io<'_>, n: u64) -> Result<(), Error> {
+        let fd = io.fd(self.token)?;
+        retry_on_intr(|| rustix::io::write(fd, &n.to_ne_bytes()))?;
+        Ok(())
     }
 }

@@ -31,6 +31,7 @@ macro_rules! wait_deadline {
             /// # Errors
             ///
             /// [`Error::Closed`](crate::Error::Closed), [`Error::NotOwner`](crate::Error::NotOwner).
+            #[inline]
             pub fn set_deadline(&self, io: &mut $crate::Io<'_>, at: Option<$crate::Instant>) -> Result<(), $crate::Error> {
                 io.set_deadline(self.token, $crate::Direction::Read, at)
             }

@@ -26,14 +26,14 @@ pub fn push_out() {
             counters.push(EventFd::counter(0)?.open(cx).map_err(|rejected| rejected.error)?);
         }
         for (counter, at) in counters.iter().zip(moments(1)) {
-            counter.set_read_deadline(cx, Some(at))?;
+            counter.set_deadline(cx, Some(at))?;
         }
         let mut order: Vec<_> = (0..counters.len()).collect();
         fastrand::Rng::with_seed(7).shuffle(&mut order);
         let later = moments(2);
         count(ENTRIES, || {
             for &index in &order {
-                counters[index].set_read_deadline(cx, Some(later[index])).unwrap();
+                counters[index].set_deadline(cx, Some(later[index])).unwrap();
             }
         });
         Poll::Pending

@@ -9,8 +9,7 @@ pub fn take_all() {
     methods! {
         ChildExit: of 1, poll_exit 2, send_signal 3, set_deadline 3, set_timeout 3, token 1, close 2;
         ExitStatus: is_success 1;
-        EventFd: counter 1, semaphore 1, poll_read 2, add 3, set_deadline 3, set_timeout 3, set_read_deadline 3, set_read_timeout 3,
-            set_write_deadline 3, set_write_timeout 3, token 1, close 2;
+        EventFd: counter 1, semaphore 1, poll_read 2, add 3, set_deadline 3, set_timeout 3, token 1, close 2;
         Inotify: new 0, remove_watch 3, read_events 3, set_deadline 3, set_timeout 3, token 1, close 2;
         InotifyEvents<'static>: parse 1, next 1;
         Input: read 3, read_exact 4, set_read_deadline 3, set_read_timeout 3, token 1, close 2;
