@@ -304,6 +304,22 @@ mod tests {
     }
 
     #[test]
+    fn end_of_what_can_be_read_is_no_break() {
+        for (readiness, quiet, broken) in [
+            (Readiness::READ | Readiness::WRITE, true, false),
+            (Readiness::READ | Readiness::READ_CLOSED, false, false),
+            (Readiness::READ | Readiness::PRIORITY, false, false),
+            (Readiness::READ | Readiness::HUP, false, true),
+            (Readiness::ERROR, false, true),
+        ] {
+            let mut desc = desc(NOBODY);
+            desc.edge(readiness);
+            desc.edge(Readiness::READ);
+            assert_eq!((desc.is_quiet(), desc.is_broken()), (quiet, broken), "{readiness:?}");
+        }
+    }
+
+    #[test]
     fn both_deadlines_are_pushed_out_or_it_is_said_that_they_are_not() {
         let mut desc = desc(NOBODY);
         desc.set_deadline(Direction::Read, Some(at(10)), at(0));

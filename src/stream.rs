@@ -140,4 +140,17 @@ mod tests {
             assert_eq!((filled, sent), (done, done), "{answer}");
         }
     }
+
+    #[test]
+    fn nothing_left_asks_nobody() {
+        let mut storage = PollerStorage::<1>::new();
+        let mut poller = Poller::new(&mut storage).unwrap();
+        let mut io = poller.io(Waiter::new(1));
+        for length in [0, 3] {
+            let (mut filled, mut sent) = (length, length);
+            assert_eq!(Always(4).read_exact(&mut io, &mut [0; 3][..length], &mut filled), Poll::Ready(Ok(())));
+            assert_eq!(Always(4).write_all(&mut io, &[0; 3][..length], &mut sent), Poll::Ready(Ok(())));
+            assert_eq!((filled, sent), (length, length));
+        }
+    }
 }

@@ -1079,6 +1079,70 @@ fn handler_panic_leaves_consistent() {
     assert_eq!(reactor.len(), 1);
 }
 
+// G48: a panic breaks a round off in the middle of what one wait has reported: each of the others is run once, and reads what is there.
+#[test]
+fn a_panic_loses_nobody_whom_the_same_wait_has_woken() {
+    const HANDLERS: usize = 5;
+    for panicking in 0..HANDLERS {
+        let mut storage = ReactorStorage::<Script, HANDLERS, { 2 * HANDLERS }>::new();
+        let mut reactor = Reactor::new(&mut storage).unwrap();
+        let log = Log::new();
+        let mut peers = Vec::new();
+        for name in 0..HANDLERS {
+            let ((first_peer, first, first_arrived), (second_peer, second, second_arrived)) = (probed_pair(), probed_pair());
+            peers.push((first_peer, first_arrived, second_peer, second_arrived));
+            let (entries, mut second) = (log.clone(), Some(second));
+            let mut opened: Option<TcpStream> = None;
+            reactor
+                .spawn_with(first, |first| {
+                    script(move |cx: &mut Context<'_, Script>| {
+                        if let Some(second) = second.take() {
+                            opened = Some(second.open(cx)?);
+                        }
+                        let mut count = 0;
+                        for stream in [&first, opened.as_ref().unwrap()] {
+                            while let Poll::Ready(n) = stream.read(cx, &mut [0; 8]) {
+                                count += n?;
+                            }
+                        }
+                        if count > 0 {
+                            entries.push((name, count));
+                            if name == panicking {
+                                planned_panic();
+                            }
+                        }
+                        Poll::Pending
+                    })
+                })
+                .unwrap();
+        }
+        settle(&mut reactor, &mut ());
+        // Everybody is reported, and everybody once more.
+        for (peer, arrived, ..) in &mut peers {
+            peer.write_all(b"x").unwrap();
+            arrived.wait_readable();
+        }
+        for (.., peer, arrived) in &mut peers {
+            peer.write_all(b"y").unwrap();
+            arrived.wait_readable();
+        }
+        run_into_a_panic(&mut reactor);
+        let mut run = Vec::new();
+        run_until(&mut reactor, &mut (), |()| {
+            run.extend(log.take());
+            let others = run.iter().filter(|(name, _)| *name != panicking);
+            others.map(|(_, count)| count).sum::<usize>() == 2 * (HANDLERS - 1)
+        });
+        settle(&mut reactor, &mut ());
+        assert_eq!(log.take(), []);
+        if util::is_orderly() {
+            run.sort_unstable();
+            let once: Vec<_> = (0..HANDLERS).map(|name| (name, 2)).collect();
+            assert_eq!(run, once, "{panicking} panics");
+        }
+    }
+}
+
 // G48, A6: a place that a panic has freed serves who waits for room.
 #[test]
 fn a_panic_releases_who_waits_for_room() {

@@ -167,6 +167,30 @@ fn a_waiting_handler_that_ended_is_passed_over() {
     });
 }
 
+// Nor when the outbox is cleared.
+#[test]
+fn a_waiting_handler_that_ended_is_passed_over_when_room_is_made() {
+    with_reactor(|reactor, shared| {
+        let done = Log::new();
+        reactor.spawn(pusher(lines(b'a', 0, 2, 8), &done)).unwrap();
+        settle(reactor, shared);
+        let ended = reactor.spawn(pusher(lines(b'b', 0, 1, 8), &done)).unwrap();
+        settle(reactor, shared);
+        reactor.spawn(pusher(lines(b'c', 0, 1, 8), &done)).unwrap();
+        settle(reactor, shared);
+        reactor.end(ended).unwrap();
+        assert_eq!(done.take(), [Ok(())]);
+        reactor
+            .spawn(script(|cx: &mut Cx<'_>| {
+                Outbox::clear(cx, at);
+                DONE
+            }))
+            .unwrap();
+        settle(reactor, shared);
+        assert_eq!((done.take(), shared.len()), (vec![Ok(())], 1));
+    });
+}
+
 // A closed outbox takes nothing, gives it back, and tells who waits for room; what is there is still sent.
 #[test]
 fn closed_takes_nothing_and_tells_who_waits() {

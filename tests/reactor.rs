@@ -7,17 +7,21 @@ mod util;
 
 use std::cell::Cell;
 use std::io::{Read, Write};
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroU8;
+use std::os::fd::FromRawFd;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use netpoll::net::{TcpListener, TcpStream};
 use netpoll::{
-    Breaker, Callback, Clock, Context, Error, Handler, HandlerId, Instant, Interest, Reactor, ReactorStorage, Stats, Timeout, Token,
+    BorrowedFd, Breaker, Callback, Clock, Context, Errno, Error, Handler, HandlerId, Instant, Interest, OwnedFd, Reactor, ReactorStorage,
+    Stats, Timeout, Token,
 };
 use rustix::event::PollFlags;
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::dup2;
 use static_cell::ConstStaticCell;
 use util::{Answer, DONE, Guard, Log, Script, advance, assert_closed, assert_open, manual, pair, probed_pair, run_until, script, settle};
 
@@ -42,7 +46,7 @@ fn spawned_handlers_run_once_in_order() {
             }))
             .unwrap();
     }
-    assert_eq!(reactor.len(), 4);
+    assert_eq!((reactor.len(), reactor.is_empty()), (4, false));
     settle(&mut reactor, &mut ());
     assert_eq!(log.take(), [0, 1, 2, 3]);
 }
@@ -212,6 +216,32 @@ fn ending_oneself_takes_effect_at_the_end_of_the_run() {
     assert_eq!((log.take(), reactor.len()), (vec!["still here", "dropped"], 0));
 }
 
+// A descriptor that a handler closed leaves nothing behind: whose its slot is by then keeps it when that handler ends.
+#[test]
+fn a_handlers_end_spares_who_has_a_slot_that_it_gave_back() {
+    let mut storage = ReactorStorage::<Script, 2, 2>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let ((_, first), (second_peer, second), (third_peer, third)) = (pair(), pair(), pair());
+    let mut sources = Some((first, second));
+    let id = reactor
+        .spawn(script(move |cx: &mut Context<'_, Script>| {
+            if let Some((first, second)) = sources.take() {
+                let first: TcpStream = first.open(cx)?;
+                second.open(cx)?;
+                first.close(cx)?;
+            }
+            Poll::Pending
+        }))
+        .unwrap();
+    settle(&mut reactor, &mut ());
+    reactor.spawn_with(third, |_| script(|_| Poll::Pending)).unwrap();
+    assert_eq!(reactor.descriptors(), 2);
+    reactor.end(id).unwrap();
+    assert_eq!(reactor.descriptors(), 1);
+    assert_closed(&second_peer);
+    assert_open(&third_peer);
+}
+
 // Case 79: a handler opens, closes, spawns and ends as it likes in one run; nothing is left behind.
 #[test]
 fn handler_opens_and_closes_freely() {
@@ -306,6 +336,40 @@ fn next_deadline_is_now_when_room_was_made_from_outside() {
     assert_eq!(reactor.next_deadline(), None);
     reactor.end(idle).unwrap();
     assert!(reactor.next_deadline().is_some_and(|at| at <= Clock::Monotonic.now()));
+}
+
+// A6: who waits for room has it before whom the kernel wakes in the same pass.
+#[test]
+fn room_goes_to_who_waits_for_it() {
+    let mut storage = ReactorStorage::<Script, 3, 2>::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let log = Log::new();
+    let idle = reactor.spawn(script(|_| Poll::Pending)).unwrap();
+    let entries = log.clone();
+    reactor
+        .spawn(script(move |cx: &mut Context<'_, Script>| {
+            ready!(cx.poll_room())?;
+            entries.push(("waited", cx.spawn(script(|_| Poll::Pending)).is_ok()));
+            DONE
+        }))
+        .unwrap();
+    let (mut peer, ours, arrived) = probed_pair();
+    let entries = log.clone();
+    reactor
+        .spawn_with(ours, |stream| {
+            script(move |cx: &mut Context<'_, Script>| {
+                ready!(stream.read(cx, &mut [0; 8]))?;
+                entries.push(("came by", cx.spawn(script(|_| Poll::Pending)).is_ok()));
+                Poll::Pending
+            })
+        })
+        .unwrap();
+    settle(&mut reactor, &mut ());
+    peer.write_all(b"x").unwrap();
+    arrived.wait_readable();
+    reactor.end(idle).unwrap();
+    reactor.run_once(Timeout::Now, &mut ()).unwrap();
+    assert_eq!(log.take().first(), Some(&("waited", true)));
 }
 
 // A6: all who wait for room are run when a slot is freed by a handler that finishes; the second finds it taken and waits on.
@@ -421,6 +485,28 @@ fn notify_all_reaches_everybody() {
         .unwrap();
     reactor.run(&mut false).unwrap();
     assert!(reactor.is_empty());
+}
+
+// Who is spawned into the place of a handler that ended was not there when everybody was notified.
+#[test]
+fn notify_all_is_not_inherited() {
+    let mut storage = Storage::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let ended = reactor.spawn(script(|_| Poll::Pending)).unwrap();
+    settle(&mut reactor, &mut ());
+    reactor.end(ended).unwrap();
+    reactor.notify_all();
+    let log = Log::new();
+    let entries = log.clone();
+    let id = reactor
+        .spawn(script(move |cx: &mut Context<'_, Script>| {
+            entries.push(cx.poll_notified().is_ready());
+            Poll::Pending
+        }))
+        .unwrap();
+    assert_eq!(id.index(), ended.index());
+    settle(&mut reactor, &mut ());
+    assert_eq!(log.take(), [false]);
 }
 
 // Case 80: who yields goes to the tail of the next round; the others run in between, each once in a round.
@@ -854,6 +940,44 @@ fn wake_in_handler_next_wait_immediate() {
     assert_eq!(breaker.wake(), Err(Error::Closed));
 }
 
+/// Closes the break pipe's write end behind the reactor's back: its number becomes another file's.
+fn break_the_break_pipe<H: Handler>(reactor: &Reactor<'_, H>) {
+    let numbers = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    for number in numbers.map(|name| name.parse().unwrap()) {
+        // SAFETY: what is not the reactor's, and may be closed meanwhile, is only compared by its number.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        if reactor.is_poll_descriptor(fd) && fcntl_getfl(fd).unwrap() & OFlags::RWMODE == OFlags::WRONLY {
+            // SAFETY: the reactor closes it.
+            let mut write_end = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+            return dup2(std::fs::File::open("/dev/null").unwrap(), &mut write_end).unwrap();
+        }
+    }
+    panic!("no write end");
+}
+
+// What the kernel says of the break pipe is the answer when everybody has run.
+#[test]
+fn a_broken_break_pipe_is_told_after_the_round() {
+    let mut storage = Storage::new();
+    let mut reactor = Reactor::new(&mut storage).unwrap();
+    let log = Log::new();
+    let entries = log.clone();
+    let id = reactor
+        .spawn(script(move |_| {
+            entries.push(());
+            Poll::Pending
+        }))
+        .unwrap();
+    settle(&mut reactor, &mut ());
+    log.take();
+    break_the_break_pipe(&reactor);
+    for once in [true, true, false] {
+        reactor.notify(id).unwrap();
+        let answer = if once { reactor.run_once(Timeout::Now, &mut ()) } else { reactor.run(&mut ()) };
+        assert_eq!((answer, log.take().len()), (Err(Error::Os(Errno::PIPE)), 1));
+    }
+}
+
 // ---- Running and stopping
 
 // `run` returns when no handler is left, at once when there was none.
@@ -1254,6 +1378,34 @@ fn a_spent_budget_loses_nothing() {
         .unwrap();
     run_until(&mut reactor, &mut (), |_| log.len() == 1000);
     assert_eq!(reactor.stats().parked_handlers, 0);
+}
+
+// Half of a budget is shared by all that a run does, the other half each direction has for itself.
+#[test]
+fn half_of_a_budget_is_shared() {
+    for (budget, expected) in [(1, (1, 1)), (2, (2, 1)), (5, (5, 3)), (8, (8, 4))] {
+        let mut storage = Storage::new();
+        let mut reactor = Reactor::new(&mut storage).unwrap().with_budget(NonZeroU8::new(budget).unwrap());
+        let ((mut first_flood, first, first_arrived), (mut second_flood, second, second_arrived)) = (probed_pair(), probed_pair());
+        for (flood, arrived) in [(&mut first_flood, first_arrived), (&mut second_flood, second_arrived)] {
+            flood.write_all(&[1; 100]).unwrap();
+            arrived.wait_readable();
+        }
+        let log = Log::new();
+        let entries = log.clone();
+        let mut second = Some(second);
+        reactor
+            .spawn_with(first, |first| {
+                script(move |cx: &mut Context<'_, Script>| {
+                    let second = second.take().unwrap().open(cx)?;
+                    entries.push((sip(cx, &first)?, sip(cx, &second)?));
+                    DONE
+                })
+            })
+            .unwrap();
+        reactor.run_once(Timeout::Now, &mut ()).unwrap();
+        assert_eq!(log.take(), [expected], "a budget of {budget}");
+    }
 }
 
 // Case 83: one event for both directions runs a handler that waits for both once.

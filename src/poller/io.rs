@@ -258,7 +258,7 @@ impl Io<'_> {
         let (run, slots) = (&mut self.state.run, self.slots.as_mut_slice());
         run.owned = NIL;
         for index in 0..slots.len() {
-            if slots.get(index).is_some_and(|desc| desc.fd.is_some() && desc.owner == owner) {
+            if slots.get(index).is_some_and(|desc| desc.owner == owner) {
                 link(slots, index as u32, owner, &mut run.owned);
             }
         }

@@ -277,19 +277,15 @@ impl ReactorState {
     /// As [`Roster::enqueue`], for a loop over waiters that looks up the headers once.
     #[inline]
     pub(super) fn enqueue(&mut self, headers: &mut [Header], index: u32) {
-        match headers.get_mut(index as usize) {
-            Some(header) if header.is_live() => {
-                let was_due = header.marks.has(Marks::DUE);
-                header.marks.set(Marks::DUE);
-                if !header.marks.has(Marks::QUEUED) {
-                    header.marks.set(Marks::QUEUED);
-                    self.ready.push(index, headers, next);
-                } else if !was_due && header.round != self.rounds {
-                    // On the ready list such a place is of the next round anyhow, and its handler has run in this one, or is new.
-                    header.marks.set(Marks::LATER);
-                }
-            }
-            _ => {}
+        let Some(header) = headers.get_mut(index as usize) else { return };
+        let was_due = header.marks.has(Marks::DUE);
+        header.marks.set(Marks::DUE);
+        if !header.marks.has(Marks::QUEUED) {
+            header.marks.set(Marks::QUEUED);
+            self.ready.push(index, headers, next);
+        } else if !was_due && header.round != self.rounds {
+            // On the ready list such a place is of the next round anyhow, and its handler has run in this one, or is new.
+            header.marks.set(Marks::LATER);
         }
     }
 

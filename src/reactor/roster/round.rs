@@ -179,6 +179,41 @@ mod tests {
     }
 
     #[test]
+    fn link_of_a_handler_that_ended_keeps_nobody_awake() {
+        with_roster(|roster| {
+            (0..2).for_each(|_| _ = spawn(roster));
+            roster.leave(0);
+            assert!(roster.anybody_ready());
+            assert_eq!(round(roster), [1]);
+            assert!(!roster.anybody_ready());
+            roster.notify(1);
+            roster.leave(1);
+            assert!(!roster.anybody_ready());
+            let index = spawn(roster).index() as u32;
+            assert!(roster.anybody_ready());
+            assert_eq!(round(roster), [index]);
+        });
+    }
+
+    #[test]
+    fn broken_round_goes_on_with_who_was_woken_and_has_not_run() {
+        with_roster(|roster| {
+            (0..3).for_each(|_| _ = spawn(roster));
+            assert_eq!(round(roster), [0, 1, 2]);
+            roster.notify(1);
+            // The kernel has woken two, one of them twice.
+            roster.begin_round();
+            [0, 2, 0].into_iter().for_each(|index| roster.state.woken.push(index).unwrap());
+            assert!(roster.begin_run(0).is_some());
+            roster.break_off(1);
+            assert!(roster.anybody_ready());
+            assert_eq!(round(roster), [2, 1]);
+            assert!(!roster.anybody_ready());
+            assert_eq!(round(roster), []);
+        });
+    }
+
+    #[test]
     fn rounds_begin_anew() {
         with_roster(|roster| {
             spawn(roster);

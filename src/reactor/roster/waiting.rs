@@ -116,6 +116,20 @@ mod tests {
     }
 
     #[test]
+    fn who_has_run_since_it_waited_for_room_has_to_ask_anew() {
+        with_roster(|roster| {
+            spawn(roster);
+            assert_eq!(round(roster), [0]);
+            roster.wait_for_room(0);
+            roster.notify(0);
+            assert_eq!(round(roster), [0]);
+            roster.begin_release();
+            roster.release_next(true);
+            assert_eq!(round(roster), []);
+        });
+    }
+
+    #[test]
     fn links_left_by_an_ended_handler_do_not_run_its_successor() {
         with_roster(|roster| {
             spawn(roster);
