@@ -177,6 +177,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
     pub fn run(&mut self, shared: &mut H::Shared) -> Result<(), Error> {
         // The last handler may be one that a panic has left half-run.
         self.recover();
+        self.state.forget_failed();
         if self.state.take_stop() {
             return Ok(());
         }
@@ -214,6 +215,7 @@ impl<'s, H: Handler> Reactor<'s, H> {
     ///
     /// Only if a handler does.
     pub fn run_once(&mut self, timeout: impl Into<Timeout>, shared: &mut H::Shared) -> Result<(), Error> {
+        self.state.forget_failed();
         self.turn(timeout.into(), true, shared)
     }
 
@@ -221,8 +223,6 @@ impl<'s, H: Handler> Reactor<'s, H> {
     fn turn(&mut self, timeout: Timeout, once: bool, shared: &mut H::Shared) -> Result<(), Error> {
         let (handlers, io) = self.outside();
         let mut cx = Context { io, handlers, shared };
-        // Of a pass that a panic has ended, which was its answer.
-        cx.handlers.state.failed = None;
         cx.handlers.state.is_over |= once;
         loop {
             cx.pass(timeout)?;
