@@ -177,7 +177,6 @@ impl<'s, H: Handler> Reactor<'s, H> {
     pub fn run(&mut self, shared: &mut H::Shared) -> Result<(), Error> {
         // The last handler may be one that a panic has left half-run.
         self.recover();
-        self.state.forget_failed();
         if self.state.take_stop() {
             return Ok(());
         }
@@ -215,7 +214,6 @@ impl<'s, H: Handler> Reactor<'s, H> {
     ///
     /// Only if a handler does.
     pub fn run_once(&mut self, timeout: impl Into<Timeout>, shared: &mut H::Shared) -> Result<(), Error> {
-        self.state.forget_failed();
         self.turn(timeout.into(), true, shared)
     }
 
@@ -224,6 +222,8 @@ impl<'s, H: Handler> Reactor<'s, H> {
         let (handlers, io) = self.outside();
         let mut cx = Context { io, handlers, shared };
         cx.handlers.state.is_over |= once;
+        // Of a pass that a panic has ended, which was its answer.
+        cx.handlers.state.failed = None;
         loop {
             cx.pass(timeout)?;
             if cx.handlers.state.is_over {

@@ -262,12 +262,6 @@ impl ReactorState {
         self.is_over = true;
     }
 
-    /// What failed in a pass that a panic has ended: the panic was its answer.
-    #[inline]
-    pub(super) fn forget_failed(&mut self) {
-        self.failed = None;
-    }
-
     pub(super) fn stop(&mut self) {
         self.stop = true;
         self.is_over = true;
