@@ -147,19 +147,24 @@ fn full_holds_the_pusher_back() {
     });
 }
 
+/// Two messages of `a` fill the outbox; of `b` and `c`, who wait for room, `b` has ended.
+fn full_with_one_who_ended(reactor: &mut Reactor<'_, Script<Shared>>, shared: &mut Shared) -> Log<Result<(), Error>> {
+    let done = Log::new();
+    let [_, ended, _] = [(b'a', 2), (b'b', 1), (b'c', 1)].map(|(name, count)| {
+        let id = reactor.spawn(pusher(lines(name, 0, count, 8), &done)).unwrap();
+        settle(reactor, shared);
+        id
+    });
+    reactor.end(ended).unwrap();
+    assert_eq!(done.take(), [Ok(())]);
+    done
+}
+
 // One that waited for room and ended does not take the place of the next.
 #[test]
 fn a_waiting_handler_that_ended_is_passed_over() {
     with_reactor(|reactor, shared| {
-        let done = Log::new();
-        reactor.spawn(pusher(lines(b'a', 0, 2, 8), &done)).unwrap();
-        settle(reactor, shared);
-        let ended = reactor.spawn(pusher(lines(b'b', 0, 1, 8), &done)).unwrap();
-        settle(reactor, shared);
-        reactor.spawn(pusher(lines(b'c', 0, 1, 8), &done)).unwrap();
-        settle(reactor, shared);
-        reactor.end(ended).unwrap();
-        done.take();
+        let done = full_with_one_who_ended(reactor, shared);
         let (peer, _) = spawn_writer(reactor);
         run_until(reactor, shared, |shared| done.len() == 1 && shared.is_empty());
         let names: Vec<u8> = BufReader::new(peer).lines().take(3).map(|line| line.unwrap().as_bytes()[0]).collect();
@@ -171,15 +176,7 @@ fn a_waiting_handler_that_ended_is_passed_over() {
 #[test]
 fn a_waiting_handler_that_ended_is_passed_over_when_room_is_made() {
     with_reactor(|reactor, shared| {
-        let done = Log::new();
-        reactor.spawn(pusher(lines(b'a', 0, 2, 8), &done)).unwrap();
-        settle(reactor, shared);
-        let ended = reactor.spawn(pusher(lines(b'b', 0, 1, 8), &done)).unwrap();
-        settle(reactor, shared);
-        reactor.spawn(pusher(lines(b'c', 0, 1, 8), &done)).unwrap();
-        settle(reactor, shared);
-        reactor.end(ended).unwrap();
-        assert_eq!(done.take(), [Ok(())]);
+        let done = full_with_one_who_ended(reactor, shared);
         reactor
             .spawn(script(|cx: &mut Cx<'_>| {
                 Outbox::clear(cx, at);

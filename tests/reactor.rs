@@ -2,26 +2,25 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "util/mod.rs"]
+mod descriptors;
 #[path = "util/reactor.rs"]
 mod util;
 
 use std::cell::Cell;
 use std::io::{Read, Write};
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::num::NonZeroU8;
-use std::os::fd::FromRawFd;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use descriptors::{break_pipe_of, replace};
 use netpoll::net::{TcpListener, TcpStream};
 use netpoll::{
-    BorrowedFd, Breaker, Callback, Clock, Context, Errno, Error, Handler, HandlerId, Instant, Interest, OwnedFd, Reactor, ReactorStorage,
-    Stats, Timeout, Token,
+    Breaker, Callback, Clock, Context, Errno, Error, Handler, HandlerId, Instant, Interest, Reactor, ReactorStorage, Stats, Timeout, Token,
 };
 use rustix::event::PollFlags;
-use rustix::fs::{OFlags, fcntl_getfl};
-use rustix::io::dup2;
 use static_cell::ConstStaticCell;
 use util::{Answer, DONE, Guard, Log, Script, advance, assert_closed, assert_open, manual, pair, probed_pair, run_until, script, settle};
 
@@ -940,21 +939,6 @@ fn wake_in_handler_next_wait_immediate() {
     assert_eq!(breaker.wake(), Err(Error::Closed));
 }
 
-/// Closes the break pipe's write end behind the reactor's back: its number becomes another file's.
-fn break_the_break_pipe<H: Handler>(reactor: &Reactor<'_, H>) {
-    let numbers = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    for number in numbers.map(|name| name.parse().unwrap()) {
-        // SAFETY: what is not the reactor's, and may be closed meanwhile, is only compared by its number.
-        let fd = unsafe { BorrowedFd::borrow_raw(number) };
-        if reactor.is_poll_descriptor(fd) && fcntl_getfl(fd).unwrap() & OFlags::RWMODE == OFlags::WRONLY {
-            // SAFETY: the reactor closes it.
-            let mut write_end = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
-            return dup2(std::fs::File::open("/dev/null").unwrap(), &mut write_end).unwrap();
-        }
-    }
-    panic!("no write end");
-}
-
 // What the kernel says of the break pipe is the answer when everybody has run.
 #[test]
 fn a_broken_break_pipe_is_told_after_the_round() {
@@ -970,7 +954,9 @@ fn a_broken_break_pipe_is_told_after_the_round() {
         .unwrap();
     settle(&mut reactor, &mut ());
     log.take();
-    break_the_break_pipe(&reactor);
+    let [_, write_end] = break_pipe_of(|fd| reactor.is_poll_descriptor(fd));
+    // Nobody can write: the pipe is at its end.
+    replace(write_end, std::fs::File::open("/dev/null").unwrap());
     for once in [true, true, false] {
         reactor.notify(id).unwrap();
         let answer = if once { reactor.run_once(Timeout::Now, &mut ()) } else { reactor.run(&mut ()) };

@@ -11,20 +11,19 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use descriptors::{alone, open_fds, pipe, socket_pair, write};
+use descriptors::{alone, break_pipe_of, open_fds, pipe, replace, socket_pair, write};
 use netpoll::net::{Dial, KeepAlive, ListenOptions, TcpListener, TcpStream, UdpSocket, Unopened};
 use netpoll::{
-    BorrowedFd, Clock, Context, Direction, Errno, Error, Handler, HandlerId, Instant, Interest, Io, OwnedFd, Poller, PollerStorage,
-    Reactor, ReactorStorage, Rejected, Source, Stats, Timeout, Token, Waiter, Writer,
+    Clock, Context, Direction, Errno, Error, Handler, HandlerId, Instant, Interest, Io, OwnedFd, Poller, PollerStorage, Reactor,
+    ReactorStorage, Rejected, Source, Stats, Timeout, Token, Waiter, Writer,
 };
-use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use util::{Answer, DONE, Log, Probe, Script, planned_panic, run_until, script, settle, std_connect, std_listener};
@@ -1018,26 +1017,6 @@ fn ttl_of_a_socket_for_both_families() {
     assert_eq!((sockopt::ipv6_unicast_hops(&fd), sockopt::ip_ttl(&fd)), (Ok(5), Ok(5)));
 }
 
-/// Both ends of the break pipe, by their numbers.
-fn break_pipe_of(is_poll_descriptor: impl Fn(BorrowedFd<'_>) -> bool) -> [BorrowedFd<'static>; 2] {
-    let ends = open_fds().into_iter().filter_map(|number| {
-        // SAFETY: it is open, and nobody closes it while its owner lives.
-        let fd = unsafe { BorrowedFd::borrow_raw(number) };
-        let mode = fcntl_getfl(fd).unwrap() & OFlags::RWMODE;
-        (is_poll_descriptor(fd) && mode != OFlags::RDWR).then_some((mode == OFlags::WRONLY, fd))
-    });
-    let mut ends: Vec<_> = ends.collect();
-    ends.sort_by_key(|end| end.0);
-    let [(false, read), (true, write)] = ends[..] else { panic!("{ends:?}") };
-    [read, write]
-}
-
-/// From here on the number stands for another open file.
-fn replace(fd: BorrowedFd<'_>, with: impl AsFd) {
-    // SAFETY: the number stays open.
-    assert_ne!(unsafe { libc::dup2(with.as_fd().as_raw_fd(), fd.as_raw_fd()) }, -1);
-}
-
 // A byte that the kernel did not take left the flag set: every later wake was taken for one that is pending.
 #[test]
 fn wake_after_one_that_was_refused() {
@@ -1127,10 +1106,8 @@ fn next_deadline_takes_the_turn_of_who_waits_for_room() {
 // On event ports a wake was never heard of again if the program's clock panicked in the pass that it began.
 #[test]
 fn clock_that_panics_in_the_pass_of_a_wake() {
-    thread_local!(static PANICS: Cell<bool> = const { Cell::new(false) });
-    let clock = || if PANICS.get() { planned_panic() } else { Instant::from_nanos(1) };
     let mut storage = ReactorStorage::<Script<u32>, 1, 0>::new();
-    let mut reactor = Reactor::with_clock(&mut storage, Clock::Custom(clock)).unwrap();
+    let mut reactor = Reactor::with_clock(&mut storage, Clock::Custom(clock_that_may_panic)).unwrap();
     let counts_wakes = |cx: &mut Context<'_, Script<u32>>| {
         cx.set_timer_after(Duration::from_secs(1));
         while cx.poll_wake().is_ready() {
@@ -1142,9 +1119,8 @@ fn clock_that_panics_in_the_pass_of_a_wake() {
     let mut wakes = 0;
     reactor.run_once(Timeout::Now, &mut wakes).unwrap();
     reactor.breaker().wake().unwrap();
-    PANICS.set(true);
+    CLOCK_PANICS.set(true);
     expect_panic(|| reactor.run_once(Timeout::Now, &mut wakes).unwrap());
-    PANICS.set(false);
     settle(&mut reactor, &mut wakes);
     assert_eq!(wakes, 1);
 }

@@ -7,12 +7,13 @@
 #![allow(dead_code)] // each test program uses a part of it
 
 use netpoll::{BorrowedFd, Clock, Direction, Errno, Error, Interest, LendPoller, OwnedFd, Poller, Timeout, Token, Waiter};
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::fcntl_getfd;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::ops::{Deref, DerefMut};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::task::Poll;
@@ -126,6 +127,24 @@ fn count_until_again(mut call: impl FnMut() -> Result<usize, Errno>) -> usize {
 pub fn open_fds() -> Vec<i32> {
     // SAFETY: the number is asked for its flags only, which says EBADF for one that nobody has.
     (0..1024).filter(|&fd| fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).is_ok()).collect()
+}
+
+/// Both ends of the break pipe, by their numbers.
+pub fn break_pipe_of(is_poll_descriptor: impl Fn(BorrowedFd<'_>) -> bool) -> [BorrowedFd<'static>; 2] {
+    // SAFETY: the break pipe's are open, and nobody closes them while their owner lives; of others only the number is looked at.
+    let fds = open_fds().into_iter().map(|number| unsafe { BorrowedFd::borrow_raw(number) });
+    let modes = fds.filter(|&fd| is_poll_descriptor(fd)).map(|fd| (fcntl_getfl(fd).unwrap() & OFlags::RWMODE, fd));
+    let ends = modes.filter(|&(mode, _)| mode != OFlags::RDWR).map(|(mode, fd)| (mode == OFlags::WRONLY, fd));
+    let mut ends: Vec<_> = ends.collect();
+    ends.sort_by_key(|end| end.0);
+    let [(false, read), (true, write)] = ends[..] else { panic!("{ends:?}") };
+    [read, write]
+}
+
+/// From here on the number stands for another open file.
+pub fn replace(fd: BorrowedFd<'_>, with: impl AsFd) {
+    // SAFETY: the number stays open.
+    assert_ne!(unsafe { libc::dup2(with.as_fd().as_raw_fd(), fd.as_raw_fd()) }, -1);
 }
 
 // ---- The poller
